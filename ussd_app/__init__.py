@@ -1,0 +1,1 @@
+"""A USSD and SMS application for African mobile money."""

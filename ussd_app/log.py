@@ -1,0 +1,52 @@
+"""Log lines: one JSON object each, numbers masked, joined by the ids bound to the task that writes them."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from ussd_app.msisdn import mask
+
+# A run of digits as long as a subscriber number, wherever it stands.
+NUMBER = re.compile(r"(?<![\w.-])\+?\d{9,15}(?![\w-])")
+# Fields that name a person are masked whole; ids and times are left alone.
+KEPT = frozenset({"event", "level", "timestamp", "session_id", "payment", "order", "message", "reference"})
+
+
+def configure(level: str = "INFO", *, pretty: bool = False) -> None:
+    """Set up logging for this process: JSON lines on standard error, or coloured ones for a person at a terminal."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _masked,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries speak through logging; their warnings are ours to hear, their chatter is not. No locals, no URLs.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("transitions").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+def get(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger that names its module."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(module=name)
+    return logger
+
+
+def _masked(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if key in {"msisdn", "subscriber"} and value:
+            event[key] = mask(str(value))
+        elif key not in KEPT and isinstance(value, str):
+            event[key] = NUMBER.sub(lambda found: mask(found.group()), value)
+    return event

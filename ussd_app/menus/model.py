@@ -1,0 +1,124 @@
+"""Compiled menus: immutable, wired once, shared by every dialogue."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from transitions import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Code a screen may call, as its own signature tells it."""
+
+    name: str  # "send_money.quote"
+    function: Callable[..., Any]
+    parameters: Mapping[str, type]  # answers it takes, without ``call`` (and ``after`` of a list)
+    outcomes: Mapping[str, type]  # "quoted" -> Quoted; empty for the action of a list
+    collects: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What every kind of screen has. ``state`` is its name in the machine and in texts: ``send_money.amount``."""
+
+    state: str
+    flow: str
+    line: int  # of its header in the flow's file
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One numbered line. ``text_id`` is its text's msgctxt: ``send_money.confirm.1``."""
+
+    key: str
+    text_id: str
+    next: str
+    when: str | None = None
+    set: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Screen):
+    """One answer of a named type; ``fixed`` are keys that mean something else than an answer."""
+
+    type: str  # "msisdn", "amount", "pin", "text", "number", "date", "code"
+    keep: str
+    next: str
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Options(Screen):
+    """A numbered menu; the entry screen of ``main`` also lists the flows under their codes."""
+
+    options: tuple[Option, ...]
+    lists_flows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choose(Screen):
+    """A list only known now, paged by itself."""
+
+    action: Action
+    keep: str
+    next: str
+    empty: str
+
+
+@dataclass(frozen=True, slots=True)
+class Do(Screen):
+    """A call to code; each outcome leads to a screen."""
+
+    action: Action
+    on: Mapping[str, str]  # outcome key -> state
+
+
+@dataclass(frozen=True, slots=True)
+class End(Screen):
+    """Last words; the dialogue closes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One file of menus/."""
+
+    name: str
+    title: str  # msgctxt "<flow>.title"
+    code: str | None  # its key at home and in *920*55*<code>#; None: not listed
+    resume: str  # "ask" | "restart" | "silent"
+    entry: str  # state of its first screen
+    when: str | None = None  # boolean variable that must be true for it to be listed at home
+
+
+class Texts(Protocol):
+    """Renders every text in every language. Variables are typed values (Money, Msisdn, str, int, datetime, bool)."""
+
+    languages: tuple[str, ...]
+
+    def render(self, text_id: str, language: str, variables: Mapping[str, Any]) -> str:
+        """The words in GSM-7; a text missing in that language falls back to English."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SmsTemplate:
+    """One text of sms.toml; ``text_id`` is ``sms.<name>``."""
+
+    name: str
+    priority: str  # code | receipt | notice | reminder | bulk
+    text_id: str
+    variables: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Menus:
+    """Everything menus/ says, checked."""
+
+    flows: Mapping[str, Flow]
+    codes: Mapping[str, Flow]  # by the digits that open them
+    screens: Mapping[str, Screen]  # by state
+    machine: Machine  # triggers: "answer", "key_<digits>", "on_<outcome>", "empty"; fired on any object with .state
+    texts: Texts
+    sms: Mapping[str, SmsTemplate]
+    digest: str  # of every file: a live dialogue remembers which menus it was speaking

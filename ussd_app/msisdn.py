@@ -1,0 +1,80 @@
+"""MSISDNs: one spelling inside (E.164 with plus) whatever was typed or sent; their country and their network."""
+
+import re
+from functools import lru_cache
+
+import phonenumbers
+from phonenumbers import PhoneNumber, PhoneNumberType, carrier
+
+# Country (ISO 3166) -> currency of its wallets (wire/operators.md section 1; where two, the local one).
+CURRENCIES = {
+    "GH": "GHS", "UG": "UGX", "KE": "KES", "TZ": "TZS", "RW": "RWF", "ZM": "ZMW", "NG": "NGN", "MW": "MWK",
+    "CM": "XAF", "CI": "XOF", "SN": "XOF", "BJ": "XOF", "BF": "XOF", "TG": "XOF", "ML": "XOF", "NE": "XOF",
+    "GN": "GNF", "LR": "LRD", "SL": "SLE", "CD": "CDF", "CG": "XAF", "GA": "XAF", "TD": "XAF", "MG": "MGA",
+    "MZ": "MZN", "ET": "ETB", "BI": "BIF", "ZW": "ZWG", "BW": "BWP", "LS": "LSL", "SZ": "SZL", "ZA": "ZAR",
+    "SS": "SSP", "SC": "SCR", "GM": "GMD",
+}  # fmt: skip
+
+MOBILE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
+
+
+class InvalidMsisdn(ValueError):
+    """The text is no mobile number."""
+
+
+class Msisdn(str):
+    """A valid mobile number in E.164 with plus, such as ``+233240000001``. Make one with parse."""
+
+    __slots__ = ()
+
+    @property
+    def digits(self) -> str:
+        """Without the plus: ``233240000001``."""
+        return self[1:]
+
+    @property
+    def masked(self) -> str:
+        """For logs and for other people's eyes: ``23324****001``."""
+        return mask(self)
+
+    @property
+    def national(self) -> str:
+        """As people of its country write it, without blanks: ``0240000001``."""
+        return re.sub(r"\D", "", phonenumbers.format_number(_number(self), phonenumbers.PhoneNumberFormat.NATIONAL))
+
+    @property
+    def country(self) -> str:
+        """ISO 3166 code of its numbering plan, such as ``GH``; empty where it has none."""
+        return phonenumbers.region_code_for_number(_number(self)) or ""
+
+    @property
+    def network(self) -> str:
+        """The carrier its range was allocated to, as `phonenumbers` names it. Ported numbers make it a guess."""
+        return carrier.name_for_number(_number(self), "en")
+
+
+def mask(number: str) -> str:
+    """Any subscriber id with its middle hidden."""
+    digits = number.lstrip("+")
+    return f"{digits[:5]}****{digits[-3:]}" if len(digits) > 8 else "****"  # noqa: PLR2004 - shorter would show it all
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str, country: str) -> Msisdn:
+    """A mobile number in any usual spelling; national ones belong to ``country``. Raises InvalidMsisdn."""
+    compact = re.sub(r"[ ().\-]", "", text)
+    if not re.fullmatch(r"\+?[0-9]{6,15}", compact):
+        raise InvalidMsisdn(text)
+    # A country code without its plus parses only after the national reading has failed (wire/operators.md section 5).
+    for candidate in (compact, f"+{compact.lstrip('+')}"):
+        try:
+            number = phonenumbers.parse(candidate, country)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number(number) and phonenumbers.number_type(number) in MOBILE:
+            return Msisdn(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    raise InvalidMsisdn(text)
+
+
+def _number(msisdn: Msisdn) -> PhoneNumber:
+    return phonenumbers.parse(str(msisdn), None)
