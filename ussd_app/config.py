@@ -50,6 +50,7 @@ class Settings(Environment):
     payment_limit: int = 2_000  # major units in one payment
     prompt_delay_ms: int = 1_000  # between the END of a dialogue and the operator's prompt (design.md law 7)
     log_level: str = "INFO"
+    sandbox: bool = False  # serve the imitated providers at /sandbox
     allow_sandbox: bool = False
     allow_open_ussd: bool = False
 

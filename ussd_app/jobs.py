@@ -29,8 +29,11 @@ class Jobs:
     ) -> None:
         """Write one job into the connection's open transaction. Its arguments are ids, never more.
 
-        Two jobs with the same ``lock`` never run at the same time.
+        Two jobs with the same ``lock`` never run at the same time. Procrastinate lets a waiting job hold back younger
+        ones of its lock and priority, even while it waits for its hour; so one for later stands a step lower.
         """
+        if at is not None:
+            priority -= 1
         raw = await connection.get_raw_connection()
         deferrer = self.app.configure_task(
             task,

@@ -13,7 +13,7 @@ from ussd_app.msisdn import mask
 # A run of digits as long as a subscriber number, wherever it stands.
 NUMBER = re.compile(r"(?<![\w.-])\+?\d{9,15}(?![\w-])")
 # Fields that name a person are masked whole; ids and times are left alone.
-KEPT = frozenset({"event", "level", "timestamp", "session_id", "payment", "order", "message", "reference"})
+KEPT = frozenset({"level", "timestamp", "session_id", "payment", "order", "message", "reference"})
 
 
 def configure(level: str = "INFO", *, pretty: bool = False) -> None:

@@ -55,6 +55,7 @@ orders = Table(
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),  # open | done | undone | failed | parked
     Column("msisdn", Text, nullable=False),  # who asked
+    Column("recipient", Text),  # who else sees it among their movements
     Column("language", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),  # minor units
     Column("fee", BigInteger, nullable=False),
@@ -63,6 +64,7 @@ orders = Table(
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
     Index("ix_orders_msisdn_created_at", "msisdn", "created_at"),
+    Index("ix_orders_recipient_finished_at", "recipient", "finished_at"),
 )
 
 payments = Table(
@@ -77,6 +79,7 @@ payments = Table(
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("refunds", Uuid, ForeignKey("payments.id")),
+    Column("label", Text, nullable=False),  # the order's code, shown to the parties
     Column("state", Text, nullable=False),  # the states of payments.py
     Column("reason", Text),
     Column("receipt", Text),  # the operator's own id of the movement
@@ -84,7 +87,11 @@ payments = Table(
     Column("created_at", Moment, nullable=False),
     Column("submitted_at", Moment),
     Column("final_at", Moment),
-    Column("checks", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),  # submissions
+    Column("doubtful", Boolean, nullable=False, server_default="false"),  # one of them may have been taken unseen
+    Column("checks", Integer, nullable=False, server_default="0"),  # status queries of the polling
+    Column("next_check_at", Moment),
+    Column("asked_at", Moment),  # when a callback last had, or will have, the operator asked
     UniqueConstraint("order_id", "step"),
     Index("ix_payments_open", "created_at", postgresql_where=text("final_at IS NULL")),
 )

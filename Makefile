@@ -1,0 +1,31 @@
+# Two commands for a stranger: `make demo` and `make test`. Everything they need is installed into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-long lint format
+
+demo: .venv/installed
+	$(BIN)/ussd-app demo --country $(or $(COUNTRY),GH)
+
+test: .venv/installed
+	$(BIN)/coverage run -m pytest -m "not long"
+	@$(BIN)/coverage report --skip-covered | tail -n 25
+
+test-long: .venv/installed
+	$(BIN)/pytest -m long
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,49 @@
+"""Numbers in every spelling people and providers use."""
+
+import pytest
+
+from ussd_app import msisdn
+from ussd_app.msisdn import InvalidMsisdn, Msisdn
+
+
+@pytest.mark.parametrize(
+    "text", ["0240000001", "+233240000001", "233240000001", "024 000 0001", "+233 (24) 000-0001", "+2330240000001"]
+)
+def test_every_spelling_is_one_number(text: str) -> None:
+    """National, international, with and without plus, trunk zero kept."""
+    assert msisdn.parse(text, "GH") == Msisdn("+233240000001")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "1234", "0302000000", "0" * 20, "24000000a", "+", "0240000001#", "\u0660" * 10, "0240000001\n"]
+)
+def test_what_is_no_mobile_number_is_refused(text: str) -> None:
+    """Short, long, landline, other digits."""
+    with pytest.raises(InvalidMsisdn):
+        msisdn.parse(text, "GH")
+
+
+def test_a_number_of_another_country_is_its_own() -> None:
+    """Without a plus as well."""
+    number = msisdn.parse("256770000001", "GH")
+    assert (number.country, number.network, number.national) == ("UG", "MTN", "0770000001")
+
+
+def test_zero_is_kept_where_it_belongs_to_the_number() -> None:
+    """Cote d'Ivoire has no trunk prefix."""
+    assert msisdn.parse("0501000001", "CI") == Msisdn("+2250501000001")
+
+
+def test_the_carrier_names_we_route_by() -> None:
+    """An upgrade of `phonenumbers` that renames one must not pass unseen."""
+    names = {
+        number: msisdn.parse(number, "GH").network
+        for number in ("233240000001", "233200000001", "256770000001", "256700000001", "254700000001", "237670000001")
+    }
+    assert list(names.values()) == ["MTN", "Telecel", "MTN", "Airtel", "Safaricom", "MTN Cameroon"]
+
+
+def test_masks_hide_the_middle() -> None:
+    """In logs nobody can be called."""
+    assert Msisdn("+233240000001").masked == "23324****001"
+    assert msisdn.mask("short") == "****"

@@ -1,0 +1,1 @@
+"""Every step the database has taken, oldest first."""
