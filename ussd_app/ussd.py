@@ -49,6 +49,15 @@ class Reply:
     close: bool = False
 
 
+@dataclass(slots=True)
+class Effects:
+    """What a hop has done so far, told while it runs to whoever must answer for it when it is cut short."""
+
+    may_have_effect: bool = False  # set before anything is committed: from then on no reply says "nothing happened"
+    flow: str = ""  # where the person is, for the log and the metrics
+    language: str | None = None  # the person's own, once known
+
+
 def after_code(dialled: str, code: str) -> str:
     """The pre-typed digits of a dial string: ``*920*55*1*2#`` with code ``920*55`` gives ``1*2``.
 

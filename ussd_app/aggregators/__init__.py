@@ -1,15 +1,21 @@
 """USSD aggregators: one file each, turning their request into a Turn and our Reply into their response."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Annotated, Any, Protocol
 
-from pydantic import SecretStr
+from pydantic import SecretStr, field_validator
 from pydantic_settings import NoDecode
 from starlette.responses import Response
 
+from ussd_app import msisdn
 from ussd_app.config import Environment
+from ussd_app.msisdn import InvalidMsisdn, Msisdn
 from ussd_app.ussd import Reply, Turn
+
+ID_CHARS_MAX = 128  # of a session id, number or code; the longest documented has 32
 
 
 class AggregatorSettings(Environment):
@@ -20,6 +26,20 @@ class AggregatorSettings(Environment):
     repeat_window_ms: int = 1_000  # design.md law 3
     screen_septets: int = 160
     opening_septets: int = 140
+
+    @field_validator("ussd_secret")
+    @classmethod
+    def _is_segment(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.fullmatch(r"[\w.~-]+", value.get_secret_value(), re.ASCII):
+            raise ValueError("may hold letters, digits and . _ ~ - only: it stands in an address")
+        return value
+
+    @field_validator("ussd_allowed_ips")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network, strict=False)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +62,41 @@ class Aggregator(Protocol):
     """What web.py asks of ``Aggregator(settings, code, country)`` in each file."""
 
     name: str
-    settings: AggregatorSettings
+    formats: frozenset[str]  # those of Callback.format it speaks
 
-    def recognises(self, callback: Callback) -> bool:
+    @property
+    def settings(self) -> AggregatorSettings:
+        """Its own settings class."""
+        ...
+
+    def recognises(self, callback: Callback, /) -> bool:
         """Whether this request is in one of our formats, judged by its field names alone."""
         ...
 
-    def parse(self, callback: Callback) -> Turn:
-        """The hop; raises Malformed."""
+    def parse(self, callback: Callback, /) -> Turn:
+        """The hop or the notice that the dialogue is over; raises Malformed."""
         ...
 
-    def render(self, turn: Turn, reply: Reply) -> Response:
+    def render(self, turn: Turn, reply: Reply, /) -> Response:
         """The screen in the format the turn came in."""
         ...
 
-    def refuse(self, callback: Callback, problem: Malformed) -> Response:
+    def acknowledge(self, turn: Turn, /) -> Response:
+        """The answer to a notice: it was heard, and there is nothing to show."""
+        ...
+
+    def refuse(self, callback: Callback, problem: Malformed, /) -> Response:
         """The answer to a malformed request: 400 with the field's name, or what the format demands instead."""
         ...
 
 
 def required(fields: Mapping[str, Any], name: str) -> str:
-    """A member that must be there as a non-empty string (numbers are taken as written); raises Malformed."""
-    value = optional(fields, name)
+    """An id that must be there as a non-empty string (numbers are taken as written); raises Malformed."""
+    value = optional(fields, name).strip()
     if not value:
         raise Malformed(name)
+    if len(value) > ID_CHARS_MAX or not value.isprintable():
+        raise Malformed(name, f"must be at most {ID_CHARS_MAX} printable characters")
     return value
 
 
@@ -76,4 +107,16 @@ def optional(fields: Mapping[str, Any], name: str) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Malformed(name, "must be a string")
-    return str(value)
+    text = str(value)
+    # JSON can spell half a surrogate pair, which no encoding can carry back.
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise Malformed(name, "is no valid text")
+    return text
+
+
+def number(subscriber: str, country: str) -> Msisdn | None:
+    """The subscriber id as a mobile number, or None where it is masked or otherwise none (design.md law 2)."""
+    try:
+        return msisdn.parse(subscriber, country)
+    except InvalidMsisdn:
+        return None
