@@ -6,6 +6,18 @@ from typing import Any, Protocol
 
 from transitions import Machine
 
+BACK, HOME, MORE = "0", "00", "98"  # the framework's keys: no option, code or answer may be one of them
+HOME_FLOW = "main"
+LABEL_SEPTETS_MAX = 30  # of one line of a list
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many GSM-7 septets the smallest aggregator in use shows: on any screen, and on the first of a session."""
+
+    screen_septets: int = 160
+    opening_septets: int = 140
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -50,7 +62,7 @@ class Ask(Screen):
 
 @dataclass(frozen=True, slots=True)
 class Options(Screen):
-    """A numbered menu; the entry screen of ``main`` also lists the flows under their codes."""
+    """A numbered menu; the home screen of ``main`` also lists the flows under their codes, after its own options."""
 
     options: tuple[Option, ...]
     lists_flows: bool = False
@@ -109,6 +121,8 @@ class SmsTemplate:
     priority: str  # code | receipt | notice | reminder | bulk
     text_id: str
     variables: frozenset[str]
+    parts: int = 1  # SMS parts it may take at its worst
+    validity_minutes: int | None = None  # None: the sender's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +136,4 @@ class Menus:
     texts: Texts
     sms: Mapping[str, SmsTemplate]
     digest: str  # of every file: a live dialogue remembers which menus it was speaking
+    limits: Limits = field(default_factory=Limits)  # they were checked for; hints stand where these leave room

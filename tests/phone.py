@@ -1,0 +1,217 @@
+"""A handset on a Conversation alone: services in memory, dialogues as the JSON they become between two hops."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+from pydantic import SecretStr
+
+from ussd_app.actions import Services
+from ussd_app.clock import Clock
+from ussd_app.config import Settings
+from ussd_app.conversation import Conversation
+from ussd_app.gsm import septets
+from ussd_app.menus import Menus
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.orders import LimitReached, Movement, Orders, Placed, Recent
+from ussd_app.sessions import Hop
+from ussd_app.subscribers import (
+    NoPin,
+    PinLocked,
+    PinOk,
+    PinSet,
+    PinWeak,
+    PinWrong,
+    Subscriber,
+    Subscribers,
+)
+from ussd_app.ussd import Effects, Event, Turn
+
+AMA = Msisdn("+233240000001")
+KOFI = Msisdn("+233240000002")
+TELECEL = Msisdn("+233200000001")
+DIALOGUE_BYTES_MAX = 4096
+
+
+@dataclass
+class FakeSubscribers:
+    """People in a dictionary."""
+
+    people: dict[Msisdn, Subscriber] = field(default_factory=dict)
+    pins: dict[Msisdn, str] = field(default_factory=dict)
+    tries: int = 3
+
+    async def find(self, msisdn: Msisdn) -> Subscriber | None:
+        """Who this is."""
+        return self.people.get(msisdn)
+
+    async def register(self, msisdn: Msisdn, name: str, language: str) -> Subscriber:
+        """Enter a person."""
+        return self.people.setdefault(msisdn, Subscriber(msisdn, name, language, has_pin=False))
+
+    async def set_language(self, msisdn: Msisdn, language: str) -> None:
+        """Speak another language."""
+        old = self.people[msisdn]
+        self.people[msisdn] = Subscriber(msisdn, old.name, language, old.has_pin)
+
+    async def check_pin(self, msisdn: Msisdn, pin: str) -> PinOk | PinWrong | PinLocked | NoPin:
+        """Three tries."""
+        if msisdn not in self.pins:
+            return NoPin()
+        if self.tries and pin == self.pins[msisdn]:
+            self.tries = 3
+            return PinOk()
+        self.tries = max(self.tries - 1, 0)
+        return PinWrong(self.tries) if self.tries else PinLocked(30)
+
+    async def set_pin(self, msisdn: Msisdn, pin: str, *, checked: bool) -> PinSet | PinWeak | PinWrong:
+        """Set it, or change it where the old one has been given."""
+        if pin == "1234":
+            return PinWeak()
+        if msisdn in self.pins and not checked:
+            return PinWrong(self.tries)
+        self.pins[msisdn] = pin
+        old = self.people[msisdn]
+        self.people[msisdn] = Subscriber(msisdn, old.name, old.language, has_pin=True)
+        return PinSet()
+
+
+class FakeOrders:
+    """Orders that are placed and stay as they are."""
+
+    def __init__(self) -> None:
+        operator = SimpleNamespace(
+            name="mtn_momo",
+            countries={"GH": "MTN"},
+            step=lambda _currency: 10,
+            name_of=self._name,
+            is_active=self._active,
+        )
+        self.payments = SimpleNamespace(operators={"mtn_momo": operator})
+        self.limit = Money(200_000, "GHS")
+        self.placed: dict[str, dict[str, Any]] = {}
+        self.latest: Recent | None = None
+        self.moved: list[Movement] = []
+        self.fails = False
+
+    async def over_limit(self, _msisdn: Msisdn, amount: Money) -> LimitReached | None:
+        """One limit for all."""
+        return LimitReached(self.limit) if amount > self.limit else None
+
+    async def place(self, kind: str, *, run: str, **asked: Any) -> Placed | LimitReached:  # noqa: ANN401 - kept as it came
+        """Once for each run."""
+        if self.fails:
+            raise ConnectionError
+        over = await self.over_limit(asked["msisdn"], asked["amount"])
+        if over:
+            return over
+        self.placed.setdefault(run, {"kind": kind, **asked})
+        return Placed("48215037")
+
+    async def recent(self, _msisdn: Msisdn) -> Recent | None:
+        """What a test has put there."""
+        return self.latest
+
+    async def movements(self, _msisdn: Msisdn, limit: int = 5) -> list[Movement]:
+        """What a test has put there."""
+        return self.moved[:limit]
+
+    async def _name(self, _msisdn: Msisdn) -> str:
+        return "KOFI MENSAH"
+
+    async def _active(self, _msisdn: Msisdn) -> bool:
+        return True
+
+
+class StandingClock(Clock):
+    """It is always the same moment."""
+
+    def now(self) -> datetime:
+        """A Tuesday morning."""
+        return datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        """The beginning."""
+        return 0.0
+
+
+@dataclass
+class Phone:
+    """Dials and presses keys; ``effects`` is what the last hop has said of itself."""
+
+    menus: Menus
+    msisdn: Msisdn | None = AMA
+    language: str | None = None
+    aggregator: str = "africastalking"
+    cumulative: bool = True
+    subscribers: FakeSubscribers = field(default_factory=FakeSubscribers)
+    orders: FakeOrders = field(default_factory=FakeOrders)
+    effects: Effects = field(default_factory=Effects)
+    dialogue: dict[str, Any] | None = None
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        settings = Settings(secret_keys=(SecretStr("a key of a test"),), country="GH")
+        services = Services(
+            settings, StandingClock(), cast("Orders", self.orders), cast("Subscribers", self.subscribers)
+        )
+        self.conversation = Conversation(lambda: self.menus, services, self._new_run)
+
+    async def dial(self, *pretyped: str, redial: bool = False) -> str:
+        """The first hop of a session; on a redial what was left behind is still there."""
+        left = self.dialogue if redial else None
+        return await self._hop(Event.BEGIN, first=True, redial=redial, pretyped=pretyped, dialogue=left)
+
+    async def press(self, *keys: str) -> str:
+        """One hop for each; the last screen."""
+        screen = ""
+        for key in keys:
+            screen = await self._hop(Event.REPLY, typed=key, dialogue=self.dialogue)
+        return screen
+
+    async def diverge(self) -> str:
+        """A hop whose input does not follow from the one before."""
+        return await self._hop(Event.REPLY, diverged=True, dialogue=self.dialogue)
+
+    async def lose(self, typed: str) -> str:
+        """A key pressed in a session nobody remembers."""
+        return await self._hop(Event.REPLY, first=True, typed=typed)
+
+    async def _hop(
+        self,
+        event: Event,
+        *,
+        first: bool = False,
+        redial: bool = False,
+        diverged: bool = False,
+        typed: str = "",
+        pretyped: tuple[str, ...] = (),
+        dialogue: dict[str, Any] | None = None,
+    ) -> str:
+        turn = Turn(
+            self.aggregator, "s1", self.msisdn or "masked", self.msisdn, "*920*55#", event, "",
+            cumulative=self.cumulative, language=self.language,
+        )  # fmt: skip
+        hop = Hop("k", 1, "s1", first, redial, diverged, pretyped, typed, dialogue, "")
+        self.effects = Effects()
+        answer = await self.conversation.turn(hop, turn, self.effects)
+        stored = json.dumps(answer.dialogue)
+        assert len(stored) <= DIALOGUE_BYTES_MAX
+        assert answer.reply.close == (answer.dialogue is None)
+        assert (septets(answer.reply.text) or 999) <= (140 if first else 160)
+        self.dialogue = json.loads(stored)
+        return ("END " if answer.reply.close else "CON ") + answer.reply.text
+
+    def _new_run(self) -> str:
+        self.runs += 1
+        return f"run{self.runs}"
+
+
+def registered(menus: Menus, language: str = "en", **given: Any) -> Phone:  # noqa: ANN401 - Phone's own fields
+    """A phone whose owner is registered as Ama."""
+    phone = Phone(menus, **given)
+    phone.subscribers.people[AMA] = Subscriber(AMA, "Ama", language, has_pin=False)
+    return phone

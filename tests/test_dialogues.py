@@ -1,0 +1,294 @@
+"""The real menus: their journeys on services in memory, and everything a thumb can do to them."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+
+import pytest
+from journey import HANDSET, TYPED, Handset, Mismatch, matches, play, steps
+from phone import AMA, KOFI, FakeOrders, FakeSubscribers, Phone, registered
+
+from ussd_app import menus, msisdn
+from ussd_app.menus import Menus
+from ussd_app.money import MAX_MAJOR, Money
+from ussd_app.orders import Movement, Recent
+from ussd_app.subscribers import Subscriber
+from ussd_app.ussd import after_code
+
+JOURNEYS = sorted((Path(__file__).parent / "journeys").glob("*.txt"))
+# Those that need no operator; the others are played on the whole application.
+DIALOGUES = [path for path in JOURNEYS if all(step.command.re in {HANDSET, TYPED} for step in steps(path))]
+
+
+@pytest.fixture(scope="module")
+def real() -> Menus:
+    """The menus as they are shipped."""
+    return menus.load(Path(__file__).parents[1] / "menus")
+
+
+@dataclass
+class Village:
+    """Phones that share their services; a journey's world without operators."""
+
+    menus: Menus
+    subscribers: FakeSubscribers = field(default_factory=FakeSubscribers)
+    orders: FakeOrders = field(default_factory=FakeOrders)
+    phones: dict[str, Phone] = field(default_factory=dict)
+
+    async def enter(self, handset: Handset, typed: str) -> str:
+        """Dial or type."""
+        phone = self.phones.setdefault(
+            handset.msisdn,
+            Phone(
+                self.menus,
+                msisdn.parse(handset.msisdn, "GH"),
+                handset.language,
+                handset.aggregator,
+                subscribers=self.subscribers,
+                orders=self.orders,
+            ),
+        )
+        if typed.startswith("*"):
+            dialled = after_code(typed, "920*55")
+            return await phone.dial(*dialled.split("*") if dialled else (), redial=phone.dialogue is not None)
+        return await phone.press(typed)
+
+    async def answer(self, msisdn: str, answer: str) -> bool:
+        """There is no operator here."""
+        raise NotImplementedError
+
+    async def inbox(self, msisdn: str) -> list[str]:
+        """Nor a sender."""
+        raise NotImplementedError
+
+    async def balance(self, msisdn: str, currency: str) -> Decimal:
+        """Nor a wallet."""
+        raise NotImplementedError
+
+    async def ledger(self, account: str) -> Decimal:
+        """Nor a ledger."""
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("path", DIALOGUES, ids=lambda path: path.stem)
+async def test_journey(path: Path, real: Menus) -> None:
+    """The journey happens as it is written."""
+    await play(path, Village(real))
+
+
+async def test_a_journey_that_is_not_so_says_where(real: Menus, tmp_path: Path) -> None:
+    """The file and line, what was expected and what came."""
+    path = tmp_path / "wrong.txt"
+    path.write_text("as 233240000001 through mtn\n\n> *920*55#\nWelcome\n")
+    with pytest.raises(Mismatch, match=r"wrong\.txt:3: expected\nWelcome\nand the screen is\nCON Language"):
+        await play(path, Village(real))
+    path.write_text("as 233240000001 through mtn\nhello\n")
+    with pytest.raises(Mismatch, match=r"wrong\.txt:2: neither a command"):
+        await play(path, Village(real))
+
+
+@pytest.mark.parametrize(
+    ("expected", "screen", "same"),
+    [
+        (("Hello",), "CON Hello", True),
+        (("Hello",), "END Hello", False),
+        (("END Hello",), "END Hello", True),
+        (("Hello", "..."), "CON Hello\n1 One\n2 Two", True),
+        (("Hello", "..."), "CON Hello", True),
+        (("Hello", "...", "9 Nine"), "CON Hello\n1 One\n9 Nine", True),
+        (("Hello", "...", "9 Nine"), "CON Hello\n9 Nine", True),
+        (("Hello", "..."), "CON Hello you", False),
+        (("Hello ...", "1 One"), "CON Hello you\n1 One", True),
+        (("Hello ...",), "CON Hello you\n1 One", False),
+        (("To ... now",), "CON To a b now", True),
+        ((), "END anything", True),
+    ],
+)
+def test_three_dots_stand_for_the_rest(expected: tuple[str, ...], screen: str, *, same: bool) -> None:
+    """In a line for what is left of it, alone for any lines, and nowhere for more."""
+    assert matches(expected, screen) is same
+
+
+# Money
+
+
+async def test_what_was_confirmed_is_what_is_placed(real: Menus) -> None:
+    """Recipient, amount, fee and language go into the order as they were on the screen."""
+    phone = registered(real)
+    await phone.dial("3", "0240000002", "12.5")
+    await phone.press("1")
+    (placed,) = phone.orders.placed.values()
+    assert placed["kind"] == "send_money"
+    assert (placed["msisdn"], placed["language"]) == (AMA, "en")
+    assert (placed["amount"], placed["fee"]) == (Money(1250, "GHS"), Money(13, "GHS"))
+    assert placed["recipient"] == KOFI
+    assert placed["details"]["sender_name"] == "Ama"
+
+
+async def test_an_amount_that_does_not_fit_is_refused(real: Menus) -> None:
+    """Nothing that was typed is rounded: the step is named and the amount asked again."""
+    phone = registered(real)
+    shown = await phone.dial("3", "0240000002", "10.05")
+    assert shown.startswith("CON Only multiples of GHS 0.10 can be sent.\nEnter another amount")
+
+
+async def test_a_limit_reached_between_quote_and_order_is_refused(real: Menus) -> None:
+    """What was quoted in good faith may still be refused, and the effect is none."""
+    phone = registered(real)
+    await phone.dial("3", "0240000002", "50")
+    phone.orders.limit = Money(1_000, "GHS")
+    assert (await phone.press("1")).startswith("CON That is over your limit of GHS 10.00.")
+    assert not phone.effects.may_have_effect
+
+
+async def test_the_same_confirmation_twice_is_one_order(real: Menus) -> None:
+    """A hop whose reply got lost is repeated in the same run, and places nothing more."""
+    phone = registered(real)
+    await phone.dial("3", "0240000002", "50")
+    before = phone.dialogue
+    first = await phone.press("1")
+    phone.dialogue = before
+    assert await phone.press("1") == first
+    assert len(phone.orders.placed) == 1
+
+
+def recent(state: str) -> Recent:
+    """The latest payment, in some state."""
+    return Recent("48215037", "send_money", Money(5000, "GHS"), state, "KOFI MENSAH")
+
+
+async def test_an_open_payment_comes_first(real: Menus) -> None:
+    """Whoever dials again sees it before anything else, whatever was dialled or left, and goes on when told to."""
+    phone = registered(real)
+    await phone.dial("3", "0240000002")
+    phone.orders.latest = recent("waiting")
+    waiting = (
+        "CON GHS 50.00 to KOFI MENSAH\nWAITING for MTN. Do not pay again. We will SMS you.\n1 Check again\n2 Main menu"
+    )
+    assert await phone.dial("3", "0240000002", "50", redial=True) == waiting
+    assert (await phone.press("1")).startswith(waiting)
+    phone.orders.latest = recent("paid")
+    assert (await phone.press("1")).startswith("CON GHS 50.00 to KOFI MENSAH\nPAID. Ref 48215037\n1 Main menu")
+    assert await phone.press("1") == "CON Akwaaba Ama\n3 Send money\n5 My account"
+
+
+@pytest.mark.parametrize(
+    ("state", "opening"),
+    [
+        ("waiting", "GHS 50.00 to KOFI MENSAH\nWAITING"),
+        ("refunding", "GHS 50.00 to KOFI MENSAH\nNOT DELIVERED"),
+        ("paid", "Akwaaba Ama"),
+        ("failed", "Akwaaba Ama"),
+        ("refunded", "Akwaaba Ama"),
+    ],
+)
+async def test_only_what_is_open_keeps_one_from_home(real: Menus, state: str, opening: str) -> None:
+    """A payment that has ended was told of by SMS; the next dial is about something else."""
+    phone = registered(real)
+    phone.orders.latest = recent(state)
+    assert (await phone.dial()).startswith(f"CON {opening}")
+
+
+@pytest.mark.parametrize("state", ["failed", "refunding", "refunded"])
+async def test_every_end_of_a_payment_has_its_screen(real: Menus, state: str) -> None:
+    """Checking again shows what became of it."""
+    phone = registered(real)
+    phone.orders.latest = recent("waiting")
+    await phone.dial()
+    phone.orders.latest = recent(state)
+    assert ("NOT PAID" if state == "failed" else "NOT DELIVERED") in await phone.press("1")
+    phone.orders.latest = None
+    await phone.dial()
+
+
+async def test_the_last_payments_are_a_list_with_details(real: Menus) -> None:
+    """Each line says when, how much and whose; its number shows the rest."""
+    phone = registered(real)
+    at = datetime(2026, 3, 2, 17, 5, tzinfo=UTC)
+    phone.orders.moved = [
+        Movement(at, label, Money(minor, "GHS"), party, code)
+        for label, minor, party, code in (
+            ("sent", 5000, "KOFI MENSAH", "48215037"),
+            ("received", 250_000, "ESI", "48215045"),
+            ("refunded", 700, "YAA", "48215053"),
+        )
+    ]
+    await phone.dial()
+    shown = await phone.press("5", "1")
+    assert shown.splitlines()[1:4] == ["1 02/03 -50.00 KOFI MENSAH", "2 02/03 +2500.00 ESI", "3 02/03 +7.00 YAA"]
+    assert (await phone.press("1")).startswith("CON You sent GHS 50.00 to KOFI MENSAH\n2 Mar 2026 17:05\nRef 48215037")
+    assert (await phone.press("1", "2")).startswith("CON You received GHS 2,500.00 from ESI")
+    assert (await phone.press("1", "3")).startswith("CON You got back GHS 7.00, not delivered to YAA")
+
+
+async def test_a_proof_of_the_old_pin_dies_with_its_run(real: Menus) -> None:
+    """A new run asks for the old PIN again: what was proven in another is worth nothing."""
+    phone = registered(real)
+    phone.subscribers.people[AMA] = Subscriber(AMA, "Ama", "en", has_pin=True)
+    phone.subscribers.pins[AMA] = "2580"
+    await phone.dial("5", "3")
+    await phone.press("2580", "7391")
+    assert phone.dialogue is not None
+    phone.dialogue["run"] = "another"
+    assert (await phone.press("7391")).startswith("CON The two PINs differ.")
+    await phone.press("7391")
+    assert (await phone.press("7391")).startswith("CON Wrong PIN.")
+    assert phone.subscribers.pins[AMA] == "2580"
+
+
+# Anything at all
+
+
+KEYS = ("0", "00", "98", "1", "2", "3", "5", "50", "0240000002", "0200000001", "7391", "1234", "Ama", "", "*", "#", "é")
+ANSWERS = ("0240000002", "7391", str(MAX_MAJOR))
+LONGEST = "W" * 80
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "sw"])
+async def test_whatever_is_typed_every_screen_fits_and_answers(real: Menus, language: str) -> None:
+    """Random thumbs on the longest names, amounts and lists: each screen within its septets (asserted by the phone)."""
+    random = Random(language)  # noqa: S311 - thumbs, not keys
+    seen = set()
+    for _ in range(150):
+        phone = busy_phone(real, language, random)
+        screen = await phone.dial(*random.choices(KEYS, k=random.randrange(4)))
+        for _ in range(25):
+            if phone.dialogue is None:
+                break
+            seen.add(phone.dialogue["state"])
+            offered = re.findall(r"^(\d+) ", screen, re.MULTILINE)
+            screen = await phone.press(random.choice([*offered, *random.choices(ANSWERS, k=2), random.choice(KEYS)]))
+            if random.random() < 0.05:
+                screen = await phone.dial(redial=phone.dialogue is not None)
+    assert {"send_money.confirm", "main.waiting", "main.name", "account.payments"} <= seen
+
+
+def busy_phone(real: Menus, language: str, random: Random) -> Phone:
+    """Everything as long as it gets: name, amounts, parties and lists."""
+    most = Money.of(MAX_MAJOR, "GHS")
+    at = datetime(2026, 9, 28, 23, 59, tzinfo=UTC)
+    labels = random.choices(["sent", "received", "refunded"], k=5)
+    phone = Phone(real, language=random.choice([language, None]))
+    phone.orders.limit = most
+    phone.orders.moved = [Movement(at, label, most, LONGEST, f"4821503{n}") for n, label in enumerate(labels)]
+    phone.orders.latest = random.choice([None, Recent("48215037", "send_money", most, "waiting", LONGEST)])
+    if random.random() < 0.9:
+        phone.subscribers.people[AMA] = Subscriber(AMA, LONGEST, language, has_pin=False)
+    return phone
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("fr-FR", "Désolé, le service est occupé."),
+        ("sw", "Samahani, huduma ina"),
+        ("xx", "Sorry, we"),
+        (None, "Sorry, we"),
+    ],
+)
+def test_the_systems_own_sentences_are_said_in_any_language(real: Menus, language: str | None, words: str) -> None:
+    """As whoever answers for a hop that never became a dialogue asks for them; English where we have no other."""
+    assert Phone(real).conversation.word("busy", language).startswith(words)

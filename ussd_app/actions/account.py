@@ -1,0 +1,170 @@
+"""My account: language, last payments, and the PIN.
+
+A PIN is never kept from one hop to the next. What is kept are seals, keyed hashes good for one run of the flow: one
+says that the old PIN was given rightly, the other is what the second entry of the new PIN is compared with.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ussd_app.actions import Call, Choice, Choices, Pin, action
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.orders import Movement
+from ussd_app.subscribers import NoPin, PinLocked, PinOk, PinSet, PinWeak, PinWrong
+
+MOVEMENTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageSet:
+    """From now on we speak this language."""
+
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasPin:
+    """The old PIN is to be asked first."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPin:
+    """There is no old PIN to ask for."""
+
+    proof: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PinProven:
+    """It is the person's PIN, and the rest of this run may rely on it."""
+
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinSealed:
+    """The first entry, ready to be compared with the second."""
+
+    seal: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinMismatch:
+    """The two entries differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Money that went out."""
+
+    amount: Money
+    party: str
+    at: datetime
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Money that came in."""
+
+    amount: Money
+    party: str
+    at: datetime
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """Money that went out and came back."""
+
+    amount: Money
+    party: str
+    at: datetime
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """No movement of this person has that code."""
+
+
+LABELS: Mapping[str, type[Sent | Received | Refunded]] = {"sent": Sent, "received": Received, "refunded": Refunded}
+
+
+@action()
+async def set_language(call: Call, language: str) -> LanguageSet:
+    """Speak another language to this person from now on."""
+    await call.services.subscribers.set_language(_caller(call), language)
+    return LanguageSet(language)
+
+
+@action()
+async def movements(call: Call, after: str | None) -> Choices:
+    """The last payments in and out, in figures alone, since these lines belong to no language."""
+    found = [] if after else await call.services.orders.movements(_caller(call), MOVEMENTS)
+    return Choices(tuple(Choice(each.code, _line(each)) for each in found), more=False)
+
+
+@action()
+async def movement(call: Call, code: str) -> Sent | Received | Refunded | NotFound:
+    """One of the last payments."""
+    for each in await call.services.orders.movements(_caller(call), MOVEMENTS):
+        if each.code == code:
+            return LABELS[each.label](each.money, each.party, each.at, each.code)
+    return NotFound()
+
+
+@action()
+async def pin_state(call: Call) -> HasPin | FirstPin:
+    """Whether there is a PIN to change, or one to set."""
+    subscriber = await call.services.subscribers.find(_caller(call))
+    return HasPin() if subscriber and subscriber.has_pin else FirstPin()
+
+
+@action()
+async def check_pin(call: Call, pin: Pin) -> PinProven | PinWrong | PinLocked | FirstPin:
+    """Whether this is the person's PIN; the third wrong try locks it for 30 minutes."""
+    checked = await call.services.subscribers.check_pin(_caller(call), pin)
+    match checked:
+        case PinOk():
+            return PinProven(_seal(call, "old-pin", "proven"))
+        case NoPin():
+            return FirstPin()
+    return checked
+
+
+@action()
+async def seal_pin(call: Call, new_pin: Pin) -> PinSealed:
+    """Take the first entry of a new PIN."""
+    return PinSealed(_seal(call, "new-pin", new_pin))
+
+
+@action()
+async def set_pin(
+    call: Call, proof: str, seal: str, repeated_pin: Pin
+) -> PinSet | PinMismatch | PinWeak | PinWrong | PinLocked:
+    """Set the PIN where its two entries are equal; an old one must have been proven in this run."""
+    if not hmac.compare_digest(seal, _seal(call, "new-pin", repeated_pin)):
+        return PinMismatch()
+    checked = hmac.compare_digest(proof, _seal(call, "old-pin", "proven"))
+    return await call.services.subscribers.set_pin(_caller(call), repeated_pin, checked=checked)
+
+
+def _seal(call: Call, purpose: str, words: str) -> str:
+    key = call.services.settings.key(purpose)
+    return hmac.digest(key, f"{_caller(call)} {call.run} {words}".encode(), "sha256").hex()[:32]
+
+
+def _line(movement: Movement) -> str:
+    sign = "-" if movement.label == "sent" else "+"
+    return f"{movement.at:%d/%m} {sign}{movement.money.plain} {movement.party}"
+
+
+def _caller(call: Call) -> Msisdn:
+    """Whose account it is; the dialogue lets nobody come this far whose number is masked."""
+    if call.msisdn is None:
+        raise PermissionError("a masked number has no account")
+    return call.msisdn

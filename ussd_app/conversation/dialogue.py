@@ -1,0 +1,117 @@
+"""What is remembered of a dialogue between two hops: plain JSON, small, and never a PIN."""
+
+import re
+from collections.abc import Container, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+
+HISTORY_MAX = 12  # screens one can go back
+
+
+@dataclass(slots=True)
+class Page:
+    """The part of a list that is on the screen."""
+
+    pairs: list[list[str]]  # values and labels, numbered from 1
+    more: str | None = None  # the value after which the next page begins, where there is one
+    turned: bool = False  # not the first page
+
+    def pair(self, typed: str) -> list[str] | None:
+        """The value and label under a number on this page."""
+        if not re.fullmatch("[1-9][0-9]?", typed) or int(typed) > len(self.pairs):
+            return None
+        return self.pairs[int(typed) - 1]
+
+
+@dataclass(slots=True)
+class Dialogue:
+    """Where somebody is in the menus, and what they have answered so far."""
+
+    state: str  # the screen's name; moved by the menus' state machine
+    run: str  # id of this run of the flow
+    language: str
+    via: str  # the aggregator it came through
+    menus: str  # digest of the menus it speaks
+    answers: dict[str, Any] = field(default_factory=dict)
+    history: list[str] = field(default_factory=list)
+    page: Page | None = None
+    tries: int = 0
+    pin_given: bool = False  # in this run; such a run is never resumed after a redial
+    resuming: bool = False  # what is on the screen is the question whether to go on
+    home: str | None = None  # the home screen, once it has been reached, and what it knows
+    known: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> "Dialogue":
+        """From what dump made; raises TypeError or ValueError where another version made it otherwise."""
+        given = dict(stored)
+        given["answers"] = {name: unpack(value) for name, value in given.get("answers", {}).items()}
+        given["known"] = {name: unpack(value) for name, value in given.get("known", {}).items()}
+        given["page"] = Page(**given["page"]) if given.get("page") else None
+        return cls(**given)
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON, without what is empty."""
+        stored = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        stored["answers"] = {name: pack(value) for name, value in self.answers.items()}
+        stored["known"] = {name: pack(value) for name, value in self.known.items()}
+        stored["page"] = asdict(self.page) if self.page else None
+        return {name: value for name, value in stored.items() if value}
+
+    def start(self, run: str) -> None:
+        """Begin a run of a flow, which knows nothing of the one before."""
+        self.run, self.answers, self.history, self.pin_given = run, {}, [], False
+
+    def visited(self, state: str) -> None:
+        """Remember a screen for going back."""
+        self.history = [*self.history, state][-HISTORY_MAX:]
+
+    def leave(self, screens: Container[str]) -> str | None:
+        """The last screen visited that still exists, forgotten again; None where there is none."""
+        while self.history:
+            state = self.history.pop()
+            if state in screens:
+                return state
+        return None
+
+    def reached_home(self) -> None:
+        """Remember the home screen and what it knows; there is nothing behind it."""
+        self.home, self.known, self.history = self.state, dict(self.answers), []
+
+
+def pack(value: Any) -> Any:  # noqa: ANN401 - anything a screen can show
+    """A typed value as JSON: plain where JSON has the type, else a list that begins with the type's name."""
+    match value:
+        case Msisdn():
+            return ["msisdn", str(value)]
+        case Money():
+            return ["money", value.minor, value.currency]
+        case datetime():
+            return ["moment", value.isoformat()]
+        case date():
+            return ["date", value.isoformat()]
+        case str() | bool() | int() if type(value) in {str, bool, int}:
+            return value
+        case _:  # a Pin among them
+            raise TypeError(f"a {type(value).__name__} is not kept in a dialogue")
+
+
+def unpack(packed: Any) -> Any:  # noqa: ANN401 - JSON
+    """The typed value that pack was given."""
+    match packed:
+        case ["msisdn", number]:
+            return Msisdn(number)
+        case ["money", minor, currency]:
+            return Money(minor, currency)
+        case ["moment", text]:
+            return datetime.fromisoformat(text)
+        case ["date", text]:
+            return date.fromisoformat(text)
+        case str() | bool() | int():
+            return packed
+        case _:
+            raise ValueError("not packed here")

@@ -1,0 +1,24 @@
+"""The sentences the framework itself says: ``[words]`` of main.toml must hold exactly these."""
+
+# Shown above the same screen after a wrong answer: ``wrong_<type>`` of an ask, wrong_option of a menu or list.
+REASONS = (
+    "wrong_option",
+    "wrong_msisdn",
+    "wrong_amount",
+    "wrong_pin",
+    "wrong_text",
+    "wrong_number",
+    "wrong_date",
+    "wrong_code",
+)
+
+# What the framework's own keys do.
+HINTS = ("back", "home", "more")
+
+# A reply of their own, any of which may be the first of a session.
+SCREENS = ("too_many", "busy", "we_will_sms", "ended", "lost", "failed", "no_number")
+
+# The question after a drop, and its two answers.
+RESUME = ("resume_ask", "resume_continue", "resume_restart")
+
+WORDS = frozenset((*REASONS, *HINTS, *SCREENS, *RESUME))
