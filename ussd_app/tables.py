@@ -191,6 +191,7 @@ message_attempts = Table(
     Column("reported_at", Moment),
     UniqueConstraint("message_id", "sender", "number"),
     Index("ix_message_attempts_external_id", "sender", "external_id"),
+    Index("ix_message_attempts_sending", "started_at", postgresql_where=text("state = 'sending'")),
 )
 
 reports = Table(
@@ -205,6 +206,8 @@ reports = Table(
     Column("body", LargeBinary, nullable=False),
     Column("received_at", Moment, nullable=False),
     Column("matched_at", Moment),  # null: came before the reply to its send, or is nobody's
+    Index("ix_reports_unmatched_external_id", "sender", "external_id", postgresql_where=text("matched_at IS NULL")),
+    Index("ix_reports_unmatched_correlator", "sender", "correlator", postgresql_where=text("matched_at IS NULL")),
 )
 
 audit = Table(

@@ -147,6 +147,20 @@ def upgrade() -> None:
         sa.Column("matched_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
     )
+    op.create_index(
+        "ix_reports_unmatched_correlator",
+        "reports",
+        ["sender", "correlator"],
+        unique=False,
+        postgresql_where=sa.text("matched_at IS NULL"),
+    )
+    op.create_index(
+        "ix_reports_unmatched_external_id",
+        "reports",
+        ["sender", "external_id"],
+        unique=False,
+        postgresql_where=sa.text("matched_at IS NULL"),
+    )
     op.create_table(
         "subscribers",
         sa.Column("msisdn", sa.Text(), nullable=False),
@@ -259,6 +273,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("message_id", "sender", "number", name=op.f("uq_message_attempts_message_id")),
     )
     op.create_index("ix_message_attempts_external_id", "message_attempts", ["sender", "external_id"], unique=False)
+    op.create_index(
+        "ix_message_attempts_sending",
+        "message_attempts",
+        ["started_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'sending'"),
+    )
     op.create_table(
         "payment_events",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),

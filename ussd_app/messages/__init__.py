@@ -1,0 +1,154 @@
+"""SMS: written in the commit of the event they tell of, handed over by pumps, followed by delivery reports.
+
+``queue`` makes the row, ``pump`` sends what is due at one sender, ``keep_report`` takes what a provider says of it
+later, ``wake`` sees to it that nothing is forgotten. The rules of failing over stand in outcomes.py.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ussd_app import gsm, log
+from ussd_app.clock import Clock
+from ussd_app.jobs import Jobs
+from ussd_app.messages.outcomes import URGENT, WAITING, Outcomes, Priority
+from ussd_app.messages.pace import Pace
+from ussd_app.messages.pump import Pump
+from ussd_app.msisdn import Msisdn
+from ussd_app.redis_client import Client
+from ussd_app.senders import Sender, State
+from ussd_app.tables import messages, reports
+
+# After this long a message is worth nothing, or worse than nothing.
+LIFE: Mapping[Priority, timedelta] = {
+    Priority.CODE: timedelta(minutes=5),
+    Priority.RECEIPT: timedelta(hours=1),
+    Priority.NOTICE: timedelta(hours=6),
+    Priority.REMINDER: timedelta(hours=12),
+    Priority.BULK: timedelta(hours=12),
+}
+
+logger = log.get(__name__)
+
+
+class Template(Protocol):
+    """One text of menus/sms.toml."""
+
+    @property
+    def priority(self) -> str:
+        """code, receipt, notice, reminder or bulk."""
+
+    @property
+    def text_id(self) -> str:
+        """What its translations are found by."""
+
+
+class Texts(Protocol):
+    """Renders a text."""
+
+    def render(self, text_id: str, language: str, variables: Mapping[str, Any]) -> str:
+        """The words, in the alphabet of handsets."""
+
+
+class Wording(Protocol):
+    """What is asked of the menus: they know who uses them, not the reverse."""
+
+    @property
+    def sms(self) -> Mapping[str, Template]:
+        """Templates by name."""
+
+    @property
+    def texts(self) -> Texts:
+        """Every text in every language."""
+
+
+class Messages:
+    """The SMS queue. ``senders`` stand in order of priority."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        jobs: Jobs,
+        senders: Mapping[str, Sender],
+        menus: Callable[[], Wording],
+        clock: Clock,
+        redis: Client,
+    ) -> None:
+        self._engine = engine
+        self._senders = senders
+        self._first = next(iter(senders))
+        self._menus = menus
+        self._clock = clock
+        self._outcomes = Outcomes(engine, jobs, senders, clock)
+        self._pump = Pump(engine, senders, self._outcomes, Pace(redis, clock), clock)
+
+    async def queue(
+        self,
+        connection: AsyncConnection,
+        *,
+        key: str,
+        msisdn: Msisdn,
+        template: str,
+        language: str,
+        variables: Mapping[str, Any],
+        order_id: UUID | None = None,
+    ) -> None:
+        """Write one message into the connection's open transaction; an event's ``key`` makes one, however often."""
+        menus = self._menus()
+        words = menus.texts.render(menus.sms[template].text_id, language, variables)
+        priority = Priority[menus.sms[template].priority.upper()]
+        now = self._clock.now()
+        row = {
+            "id": uuid4(), "key": key, "msisdn": str(msisdn), "template": template, "text": words,
+            "parts": gsm.parts(words).count, "priority": priority, "sender": self._first, "state": WAITING,
+            "created_at": now, "due_at": now, "deadline": now + LIFE[priority], "order_id": order_id,
+        }  # fmt: skip
+        once = postgresql.insert(messages).values(row).on_conflict_do_nothing(index_elements=["key"])
+        made = (await connection.execute(once.returning(messages.c.id))).first()
+        if made and priority <= URGENT:
+            await self._outcomes.wake(connection, self._first)
+
+    async def pump(self, sender: str) -> None:
+        """Send what is due at one sender."""
+        await self._outcomes.settle_stale()
+        await self._pump.run(sender)
+
+    async def keep_report(self, sender: str, kind: str, content_type: str, body: bytes) -> None:
+        """Store what a provider posted at ``reports`` or ``inbound`` as it came, and apply a delivery report.
+
+        KeyError for a sender not in use.
+        """
+        parsed = self._senders[sender].parse_report(content_type, body) if kind == "reports" else None
+        row = {
+            "sender": sender, "kind": "report" if kind == "reports" else "inbound", "content_type": content_type,
+            "body": body, "external_id": parsed and parsed.external_id, "correlator": parsed and parsed.correlator,
+            "received_at": self._clock.now(),
+        }  # fmt: skip
+        async with self._engine.begin() as connection:
+            stored = await connection.execute(insert(reports).values(row).returning(reports.c.id))
+            if parsed:
+                await self._outcomes.match(connection, sender, stored.scalar_one(), parsed)
+            else:
+                logger.info("no delivery report", sender=sender, kind=kind, bytes=len(body))
+
+    async def wake(self) -> None:
+        """Every few seconds: expire what is overdue, settle what a dead process began, wake pumps that have work."""
+        await self._outcomes.settle_stale()
+        now = self._clock.now()
+        overdue = update(messages).where(messages.c.state == WAITING, messages.c.deadline <= now)
+        orphaned = update(messages).where(messages.c.state == WAITING, messages.c.sender.not_in(self._senders))
+        due = select(messages.c.sender).where(messages.c.state == WAITING, messages.c.due_at <= now).distinct()
+        async with self._engine.begin() as connection:
+            expired = await connection.execute(overdue.values(state=State.EXPIRED).returning(messages))
+            for row in expired.mappings():
+                tell = logger.error if row["priority"] <= URGENT else logger.info
+                tell("alert", what="SMS expired unsent", message=str(row["id"]), template=row["template"],
+                     msisdn=row["msisdn"])  # fmt: skip
+            await connection.execute(orphaned.values(sender=self._first))
+            for sender in (await connection.execute(due)).scalars().all():
+                await self._outcomes.wake(connection, sender)
