@@ -106,3 +106,9 @@ class Operator(Protocol):
     def parse_callback(self, path: str, body: bytes) -> CallbackNote:
         """Read a callback's body; ``path`` is what followed its secret (kind and reference)."""
         ...
+
+
+def serving(msisdn: Msisdn, operators: Mapping[str, Operator]) -> Operator | None:
+    """The first operator whose network this number's range was allocated to."""
+    country, network = msisdn.country, msisdn.network
+    return next((o for o in operators.values() if o.countries.get(country) == network), None)

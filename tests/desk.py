@@ -1,0 +1,199 @@
+"""An order desk with a scripted operator: everything real but the outside party and the SMS."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import SystemRandom
+from typing import Any
+from uuid import UUID
+
+import procrastinate
+from conftest import FakeClock
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ussd_app import ledger, worker
+from ussd_app.config import Settings
+from ussd_app.errors import ProviderError, Unknown
+from ussd_app.jobs import Jobs
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.operators import CallbackNote, Kind, Pending, Request, Status, Succeeded
+from ussd_app.orders import LimitReached, Orders, Placed, send_money
+from ussd_app.payments import Payments
+from ussd_app.tables import orders, payments
+
+AMA = Msisdn("+233240000001")
+KOFI = Msisdn("+233240000002")
+
+
+@dataclass
+class ScriptedOperator:
+    """Answers what it is told to, and keeps a book of what it was asked for: one entry a reference."""
+
+    name: str = "scripted"
+    countries: Mapping[str, str] = field(default_factory=lambda: {"GH": "MTN"})
+    deduplicates: frozenset[Kind] = frozenset(Kind)
+    one_float: bool = True
+    submissions: list[Request] = field(default_factory=list)
+    checks: list[Request] = field(default_factory=list)
+    answers: dict[Kind, deque[Status | ProviderError]] = field(default_factory=lambda: {k: deque() for k in Kind})
+    states: dict[Kind, Status | ProviderError] = field(default_factory=dict)  # what check says; else success
+
+    def step(self, currency: str) -> int:
+        """Any amount."""
+        return 1 if currency else 0
+
+    async def submit(self, request: Request) -> Status:
+        """The next scripted answer, or 202."""
+        self.submissions.append(request)
+        answer = self.answers[request.kind].popleft() if self.answers[request.kind] else Pending()
+        if isinstance(answer, ProviderError):
+            raise answer
+        return answer
+
+    async def check(self, request: Request) -> Status:
+        """The state of its kind, or success; what it was never asked for it does not know."""
+        self.checks.append(request)
+        if all(submitted.reference != request.reference for submitted in self.submissions):
+            raise Unknown("404")
+        state = self.states.get(request.kind, Succeeded("R-1", request.amount))
+        if isinstance(state, ProviderError):
+            raise state
+        return state
+
+    async def name_of(self, msisdn: Msisdn) -> str | None:
+        """Everybody is called after their number."""
+        return f"Holder {msisdn[-3:]}"
+
+    async def is_active(self, msisdn: Msisdn) -> bool:
+        """Everybody is."""
+        return bool(msisdn)
+
+    async def balance(self, kind: Kind, currency: str) -> Money:
+        """Nothing."""
+        return Money(0, currency) if kind else Money(0, "")
+
+    def parse_callback(self, path: str, body: bytes) -> CallbackNote:
+        """A reference and a claim."""
+        return CallbackNote(UUID(path.rsplit("/", 1)[-1]), Pending(body.decode()))
+
+
+@dataclass
+class Outbox:
+    """Stands for Messages: remembers each key once, as the table does."""
+
+    sent: dict[str, tuple[str, Msisdn]] = field(default_factory=dict)
+
+    async def queue(self, connection: AsyncConnection, *, key: str, msisdn: Msisdn, template: str, **_: Any) -> None:  # noqa: ANN401, ARG002 - Messages' own
+        """Remember it."""
+        self.sent.setdefault(key, (template, msisdn))
+
+    async def pump(self, sender: str) -> None:
+        """Nothing is handed over."""
+
+    async def wake(self) -> None:
+        """Nobody sleeps."""
+
+    @property
+    def templates(self) -> list[str]:
+        """What was said, in order."""
+        return [template for template, _ in self.sent.values()]
+
+
+@dataclass
+class Desk:
+    """The parts of one test's order desk."""
+
+    engine: AsyncEngine
+    clock: FakeClock
+    operator: ScriptedOperator
+    outbox: Outbox
+    orders: Orders
+    payments: Payments
+    app: procrastinate.App
+
+    async def send(self, amount: str = "50", run: str = "run-1") -> Placed | LimitReached:
+        """Ama sends Kofi money."""
+        placed = await send_money.place(
+            self.orders,
+            run=run,
+            msisdn=AMA,
+            sender_name="Ama",
+            recipient=KOFI,
+            recipient_name="Kofi",
+            amount=Money.of(amount, "GHS"),
+            language="en",
+        )
+        assert isinstance(placed, Placed | LimitReached)
+        return placed
+
+    async def run(self, seconds: float = 0) -> None:
+        """Let time pass, and run every job that is due by then, in order, with those they bring about."""
+        until = self.clock.seconds + seconds
+        while True:
+            due = await self._bring_forward(until)
+            if due is None:
+                break
+            self.clock.seconds = max(self.clock.seconds, due)
+            await self.app.run_worker_async(
+                wait=False, listen_notify=False, install_signal_handlers=False, delete_jobs="successful"
+            )
+        self.clock.seconds = until
+
+    async def callback(self, payment: UUID) -> None:
+        """A callback about a payment is stored."""
+        async with self.engine.begin() as connection:
+            await self.payments.called_back(connection, payment)
+
+    async def payment(self, step: str) -> Any:  # noqa: ANN401 - a row
+        """The payment of a step."""
+        async with self.engine.connect() as connection:
+            return (await connection.execute(select(payments).where(payments.c.step == step))).one()
+
+    async def order_states(self) -> list[str]:
+        """Every order's state, oldest first."""
+        async with self.engine.connect() as connection:
+            return list((await connection.execute(select(orders.c.state).order_by(orders.c.created_at))).scalars())
+
+    async def balance(self, account: str) -> str:
+        """Debits less credits of an account, in cedis, nothing being pending."""
+        async with self.engine.connect() as connection:
+            sums = await ledger.sums(connection, account, "GHS")
+            assert await ledger.imbalance(connection) in ({"GHS": 0}, {})
+        assert sums.debits_pending == sums.credits_pending == 0
+        return Money(sums.debits_posted - sums.credits_posted, "GHS").plain
+
+    async def _bring_forward(self, until: float) -> float | None:
+        """Make the earliest waiting job (and those of its moment) due now; the fake second it was waiting for."""
+        limit = self.clock.now().timestamp() - self.clock.seconds + until
+        async with self.engine.begin() as connection:
+            query = text(
+                "SELECT extract(epoch FROM min(coalesce(scheduled_at, 'epoch'))) FROM procrastinate_jobs"
+                " WHERE status = 'todo'"
+            )
+            at = (await connection.execute(query)).scalar_one()
+            if at is None or float(at) > limit:
+                return None
+            await connection.execute(
+                text(
+                    "UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo'"
+                    " AND coalesce(scheduled_at, 'epoch') <= to_timestamp(:at)"
+                ),
+                {"at": float(at)},
+            )
+        return float(at) - (self.clock.now().timestamp() - self.clock.seconds)
+
+
+@asynccontextmanager
+async def open_desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+    """Build one."""
+    connector = procrastinate.PsycopgConnector(conninfo=database.replace("+psycopg", ""), min_size=1, max_size=4)
+    app = procrastinate.App(connector=connector)
+    operator, outbox = ScriptedOperator(), Outbox()
+    paying = Payments(engine, Jobs(app), {"scripted": operator}, clock, {"scripted": "http://127.0.0.1/callbacks/x/y"})
+    desk = Orders(engine, paying, outbox, clock, Settings(), SystemRandom())  # type: ignore[arg-type]  # an outbox for Messages
+    worker.register(app, desk, outbox, engine)  # type: ignore[arg-type]  # the same
+    async with app.open_async():
+        yield Desk(engine, clock, operator, outbox, desk, paying, app)

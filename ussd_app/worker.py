@@ -1,0 +1,85 @@
+"""What runs the jobs: any number of these processes, each killable at any moment.
+
+A job's argument is an id. It looks at the row first and acts second, so that running it twice is harmless; one that
+raises, or whose worker dies, is run again.
+"""
+
+from uuid import UUID
+
+import procrastinate
+from procrastinate import JobContext, RetryStrategy, builtin_tasks
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ussd_app import log, metrics
+from ussd_app.messages import Messages
+from ussd_app.orders import Orders
+
+CONCURRENCY = 20  # jobs at once; most of each is waiting for a provider
+POLL_SECONDS = 0.5
+HEARTBEAT_SECONDS = 2.0
+STALLED_SECONDS = 10.0
+GRACE_SECONDS = 15.0
+KEEP_FAILED_HOURS = 24 * 30
+
+AGAIN = RetryStrategy(max_attempts=500, linear_wait=5)
+
+OLDEST_DUE = text("""
+    SELECT coalesce(extract(epoch FROM now() - min(coalesce(j.scheduled_at, e.at))), 0)
+    FROM procrastinate_jobs j JOIN procrastinate_events e ON e.job_id = j.id AND e.type = 'deferred'
+    WHERE j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= now())
+""")
+
+
+def register(app: procrastinate.App, orders: Orders, messages: Messages, engine: AsyncEngine) -> None:
+    """Say what each job name runs."""
+
+    @app.task(name="payments.submit", retry=AGAIN)
+    async def submit(payment: str) -> None:
+        await orders.submit(UUID(payment))
+
+    @app.task(name="payments.poll", retry=AGAIN)
+    async def poll(payment: str) -> None:
+        await orders.poll(UUID(payment))
+
+    @app.task(name="payments.confirm", retry=AGAIN)
+    async def confirm(payment: str) -> None:
+        await orders.confirm(UUID(payment))
+
+    # No retry: a failed pump that waits for its next try would hold back younger ones of its lock; tend wakes it.
+    @app.task(name="messages.pump")
+    async def pump(sender: str) -> None:
+        await messages.pump(sender)
+
+    @app.periodic(cron="* * * * * */5")
+    @app.task(name="worker.tend", queue="tend", queueing_lock="worker.tend", pass_context=True)
+    async def tend(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
+        await _retry_stalled(context.app)
+        await messages.wake()
+        async with engine.connect() as connection:
+            metrics.OLDEST_DUE_JOB_SECONDS.set(float((await connection.execute(OLDEST_DUE)).scalar_one()))
+
+    @app.periodic(cron="17 3 * * *")
+    @app.task(name="worker.sweep", queue="tend", queueing_lock="worker.sweep", pass_context=True)
+    async def sweep(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
+        await builtin_tasks.remove_old_jobs(context, max_hours=KEEP_FAILED_HOURS, remove_failed=True)
+
+
+async def run(app: procrastinate.App, *, signals: bool = True) -> None:
+    """Work until told to stop (SIGINT or SIGTERM); jobs under way get GRACE_SECONDS to end."""
+    await app.run_worker_async(
+        concurrency=CONCURRENCY,
+        fetch_job_polling_interval=POLL_SECONDS,
+        update_heartbeat_interval=HEARTBEAT_SECONDS,
+        stalled_worker_timeout=STALLED_SECONDS,
+        shutdown_graceful_timeout=GRACE_SECONDS,
+        install_signal_handlers=signals,
+        delete_jobs="successful",
+    )
+
+
+async def _retry_stalled(app: procrastinate.App) -> None:
+    """Put back what a dead worker was doing."""
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+        log.get(__name__).warning("job of a dead worker", job=job.id, task=job.task_name)
+        await app.job_manager.retry_job(job)
