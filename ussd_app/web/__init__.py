@@ -1,0 +1,234 @@
+"""The addresses outsiders call, and what each of them may cost us.
+
+A hop goes aggregators.<x>.parse -> sessions.begin -> conversation.turn -> sessions.commit -> aggregators.<x>.render.
+Callbacks and reports are stored as they came; what they mean is found out by the worker.
+"""
+
+import asyncio
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Lifespan
+
+from ussd_app import log, metrics
+from ussd_app.aggregators import Aggregator, Callback
+from ussd_app.config import Settings, SettingsError, allowed
+from ussd_app.web import bodies
+from ussd_app.web.hops import HOP_SECONDS, Hops, fault
+
+READY_SECONDS = 1.0  # for one store to answer
+STORE_SECONDS = 5.0  # for a callback to be stored; the provider repeats what is answered 503
+
+# Who may read the metrics: this machine and private networks.
+PRIVATE = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+
+# What may follow a callback's secret: a kind and a reference.
+CALLBACK_PATH = re.compile(r"[\w.-]{1,64}(/[\w.-]{1,64})?", re.ASCII)
+
+# (provider, kind and reference, content type, body) -> stored, with its job, in one commit.
+Sink = Callable[[str, str, str, bytes], Awaitable[None]]
+
+logger = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who may post to a provider's addresses: whoever knows the secret and, where set, comes from its networks."""
+
+    secret: str = field(repr=False)
+    networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the addresses are made of; app.py builds it."""
+
+    aggregators: Mapping[str, Aggregator]
+    hops: Hops
+    callbacks: Mapping[str, Door]
+    keep_callback: Sink
+    reports: Mapping[str, Door]
+    keep_report: Sink
+    checks: Mapping[str, Callable[[], Awaitable[object]]]  # store -> whether it answers
+    metrics_networks: tuple[str, ...] = PRIVATE
+    hop_seconds: float = HOP_SECONDS
+
+
+def build(parts: Parts, routes: Sequence[BaseRoute] = (), lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+    """The web application; ``routes`` are what others add (sandbox, console)."""
+    web = Web(parts)
+    return Starlette(
+        routes=[
+            Route("/ussd/callback", web.shared, methods=["POST"]),
+            Route("/ussd/health", web.ussd_health),
+            Route("/ussd/{aggregator}", web.named, methods=["GET", "POST"]),
+            Route("/ussd/{aggregator}/{secret:path}", web.named, methods=["GET", "POST"]),
+            Route("/callbacks/{provider}/{secret}", web.callback, methods=["POST", "PUT"]),
+            Route("/callbacks/{provider}/{secret}/{path:path}", web.callback, methods=["POST", "PUT"]),
+            Route("/sms/{sender}/{secret}/{kind}", web.report, methods=["POST"]),
+            Route("/health", web.health),
+            Route("/ready", web.ready),
+            Route("/metrics", web.metrics),
+            *routes,
+        ],
+        lifespan=lifespan,
+    )
+
+
+def refuse_open(settings: Settings, aggregators: Iterable[Aggregator]) -> None:
+    """Raise SettingsError where a public address would take hops from anyone (design.md law 24)."""
+    if settings.loopback or settings.allow_open_ussd:
+        return
+    for aggregator in aggregators:
+        if _is_open(aggregator):
+            prefix = aggregator.settings.model_config.get("env_prefix", "")
+            raise SettingsError(
+                f"{prefix}USSD_SECRET is not set, so anyone could post hops to PUBLIC_URL {settings.public_url}: "
+                f"set it or {prefix}USSD_ALLOWED_IPS, or ALLOW_OPEN_USSD=1"
+            )
+
+
+class Web:
+    """One method per address."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.open = [each for each in parts.aggregators.values() if _is_open(each)]
+
+    async def shared(self, request: Request) -> Response:
+        """A hop of whichever open aggregator speaks this format."""
+        deadline = self._deadline()
+        callback = await self._callback(request, deadline)
+        for aggregator in self.open:
+            if aggregator.recognises(callback):
+                return await self.parts.hops.answer(aggregator, callback, deadline)
+        for aggregator in self.parts.aggregators.values():
+            if aggregator.recognises(callback):
+                raise HTTPException(403, f"{aggregator.name} is served at its own address only")
+        raise HTTPException(415, "no aggregator in use speaks this format")
+
+    async def named(self, request: Request) -> Response:
+        """A hop or a notice of one aggregator, from whom it is expected."""
+        deadline = self._deadline()
+        aggregator = self.parts.aggregators.get(request.path_params["aggregator"])
+        if aggregator is None:
+            raise HTTPException(404)
+        _admit(request, aggregator)
+        if request.method == "GET":
+            if "query" not in aggregator.formats:
+                raise HTTPException(405, headers={"allow": "POST"})
+            callback = bodies.query(request)
+        else:
+            callback = await self._callback(request, deadline)
+        if callback.format not in aggregator.formats:
+            raise HTTPException(415, f"{aggregator.name} does not speak this format")
+        return await self.parts.hops.answer(aggregator, callback, deadline)
+
+    async def callback(self, request: Request) -> Response:
+        """An operator's or a delivery's callback: stored, then answered 200."""
+        path = request.path_params.get("path", "")
+        if path and not CALLBACK_PATH.fullmatch(path):
+            raise HTTPException(404)
+        provider = request.path_params["provider"]
+        return await self._keep(request, self.parts.callbacks, provider, path, self.parts.keep_callback)
+
+    async def report(self, request: Request) -> Response:
+        """A delivery report or an inbound SMS: stored, then answered 200."""
+        kind = request.path_params["kind"]
+        if kind not in {"reports", "inbound"}:
+            raise HTTPException(404)
+        sender = request.path_params["sender"]
+        return await self._keep(request, self.parts.reports, sender, kind, self.parts.keep_report)
+
+    async def ussd_health(self, _request: Request) -> Response:
+        """Which aggregators are served, and which of them at the shared address."""
+        return JSONResponse(
+            {
+                "status": "ok",
+                "aggregators": list(self.parts.aggregators),
+                "callback": [aggregator.name for aggregator in self.open],
+            }
+        )
+
+    async def health(self, _request: Request) -> Response:
+        """That this process answers; it asks nobody else."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _request: Request) -> Response:
+        """Store by store, ``ok`` or ``away``; 503 while one is away."""
+        checks = self.parts.checks
+        states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
+        return JSONResponse(states, 503 if "away" in states.values() else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus, from private networks."""
+        if not allowed(_address(request), self.parts.metrics_networks):
+            raise HTTPException(403)
+        content, content_type = metrics.page()
+        return Response(content, media_type=content_type)
+
+    async def _callback(self, request: Request, deadline: float) -> Callback:
+        return await bodies.decode(request, await bodies.read(request, bodies.USSD_BYTES_MAX, deadline))
+
+    async def _keep(self, request: Request, doors: Mapping[str, Door], name: str, path: str, sink: Sink) -> Response:
+        _knock(request, doors.get(name))
+        body = await bodies.read(request, bodies.CALLBACK_BYTES_MAX, self._deadline())
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                await sink(name, path, request.headers.get("content-type", ""), body)
+        except Exception as error:  # noqa: BLE001 - whatever kept it from being stored, the provider must send it again
+            logger.error("callback not stored", provider=name, **fault(error))  # noqa: TRY400 - fault() hides its words
+            raise HTTPException(503, "not stored") from None
+        return PlainTextResponse("")
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self.parts.hop_seconds
+
+
+def _is_open(aggregator: Aggregator) -> bool:
+    return aggregator.settings.ussd_secret is None and not aggregator.settings.ussd_allowed_ips
+
+
+def _admit(request: Request, aggregator: Aggregator) -> None:
+    """Raise 403 for a wrong secret or a foreign address, 404 for a segment too many; ``events`` may end any address."""
+    secret = aggregator.settings.ussd_secret
+    given = f"/{request.path_params.get('secret', '')}".removesuffix("/events").removeprefix("/")
+    if secret is None and given:
+        raise HTTPException(404)
+    if secret is not None and not _same(given, secret.get_secret_value()):
+        raise HTTPException(403)
+    if not allowed(_address(request), aggregator.settings.ussd_allowed_ips):
+        raise HTTPException(403)
+
+
+def _knock(request: Request, door: Door | None) -> None:
+    """Raise 404 for a wrong secret (law 10), 403 for a foreign address."""
+    if door is None or not _same(request.path_params["secret"], door.secret):
+        raise HTTPException(404)
+    if not allowed(_address(request), door.networks):
+        raise HTTPException(403)
+
+
+def _same(given: str, secret: str) -> bool:
+    return hmac.compare_digest(given.encode(), secret.encode())
+
+
+def _address(request: Request) -> str:
+    """The caller's IP address; uvicorn takes it from a proxy's header only where it is told to trust that proxy."""
+    return request.client.host if request.client else ""
+
+
+async def _state(check: Callable[[], Awaitable[object]]) -> str:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await check()
+    except Exception:  # noqa: BLE001 - however it fails, the store is away
+        return "away"
+    return "ok"

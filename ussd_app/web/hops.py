@@ -1,0 +1,176 @@
+"""One hop, from an aggregator's request to its response, in time and well-formed whatever happens inside."""
+
+import asyncio
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from ussd_app import log, metrics
+from ussd_app.aggregators import Aggregator, Callback, Malformed
+from ussd_app.clock import Clock
+from ussd_app.msisdn import mask
+from ussd_app.sessions import Copy, Hop, Late, SessionsAway
+from ussd_app.ussd import Effects, Event, Reply, Turn
+
+HOP_SECONDS = 5.0  # from the request's first byte; no network waits longer than 10 s
+KEEP_SECONDS = 1.0  # for storing the last words of a hop that failed
+
+logger = log.get(__name__)
+
+
+class Sessions(Protocol):
+    """What is asked of sessions.py."""
+
+    async def begin(self, turn: Turn, repeat_window_ms: int, /) -> Hop | Copy | Late:
+        """Take the dialogue's lock; raises SessionsAway."""
+        ...
+
+    async def commit(self, hop: Hop, dialogue: dict[str, Any] | None, reply: Reply, /) -> bool:
+        """Keep the outcome, False where a redial was faster; raises SessionsAway."""
+        ...
+
+    async def end(self, turn: Turn, /) -> None:
+        """Mark a dialogue as over; raises SessionsAway."""
+        ...
+
+
+class Answer(Protocol):
+    """A screen and the dialogue to keep for the next."""
+
+    @property
+    def reply(self) -> Reply:
+        """The screen."""
+        ...
+
+    @property
+    def dialogue(self) -> dict[str, Any] | None:
+        """None where nothing is left to resume."""
+        ...
+
+
+class Conversation(Protocol):
+    """What is asked of conversation.py."""
+
+    async def turn(self, hop: Hop, turn: Turn, effects: Effects, /) -> Answer:
+        """The next screen; tells ``effects`` before it commits anything."""
+        ...
+
+    def word(self, name: str, language: str | None, /) -> str:
+        """A sentence of the system's own."""
+        ...
+
+
+class Hops:
+    """Answers hops: one lock, one turn, one commit, and last words where any of them fails."""
+
+    def __init__(self, sessions: Sessions, conversation: Conversation, clock: Clock) -> None:
+        self.sessions = sessions
+        self.conversation = conversation
+        self.clock = clock
+        self._cut_short: set[asyncio.Task[tuple[Reply, str]]] = set()
+
+    async def answer(self, aggregator: Aggregator, callback: Callback, deadline: float) -> Response:
+        """The response to one request, at the latest a second after ``deadline`` (the event loop's time)."""
+        started = self.clock.monotonic()
+        try:
+            turn = aggregator.parse(callback)
+        except Malformed as problem:
+            metrics.HOPS.labels(aggregator.name, "", "malformed").inc()
+            return aggregator.refuse(callback, problem)
+        effects = Effects(language=turn.language)
+        if turn.event in {Event.END, Event.TIMEOUT}:
+            response, outcome = await self._notice(aggregator, turn), "notice"
+        else:
+            reply, outcome = await self._reply(turn, aggregator.settings.repeat_window_ms, effects, deadline)
+            response = aggregator.render(turn, reply)
+        seconds = self.clock.monotonic() - started
+        metrics.HOPS.labels(aggregator.name, effects.flow, outcome).inc()
+        metrics.HOP_SECONDS.observe(seconds)
+        logger.info(
+            "hop",
+            session_id=turn.session_id,
+            msisdn=mask(turn.msisdn or turn.subscriber),
+            aggregator=aggregator.name,
+            flow=effects.flow,
+            outcome=outcome,
+            ms=round(seconds * 1000, 1),
+        )
+        return response
+
+    async def _notice(self, aggregator: Aggregator, turn: Turn) -> Response:
+        """Hear that a dialogue is over. Where Redis is away it is forgotten anyway, so the answer is the same."""
+        try:
+            await self.sessions.end(turn)
+        except Exception as error:  # noqa: BLE001 - a notice is answered 200 whatever happened inside
+            logger.warning("notice not kept", session_id=turn.session_id, **fault(error))
+        return aggregator.acknowledge(turn)
+
+    async def _reply(self, turn: Turn, repeat_window_ms: int, effects: Effects, deadline: float) -> tuple[Reply, str]:
+        """The screen, and in a word how it came about."""
+        begun: list[Hop] = []
+        # A task of its own: what is stuck would not let go of us even when cancelled, and the handset waits.
+        task = asyncio.create_task(self._turn(turn, repeat_window_ms, effects, begun))
+        await asyncio.wait({task}, timeout=deadline - asyncio.get_running_loop().time())
+        failure: BaseException | None
+        if not task.done():
+            failure = TimeoutError()
+            self._cut_short.add(task)
+            task.add_done_callback(self._forget)
+            task.cancel()
+        else:
+            failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if failure is None:
+            return task.result()
+        logger.error("hop failed", session_id=turn.session_id, **fault(failure))
+        return await self._last_words(begun[0] if begun else None, effects, failure)
+
+    async def _turn(self, turn: Turn, repeat_window_ms: int, effects: Effects, begun: list[Hop]) -> tuple[Reply, str]:
+        hop = await self.sessions.begin(turn, repeat_window_ms)
+        if isinstance(hop, Copy):
+            return hop.reply, "copy"
+        if isinstance(hop, Late):
+            return self._end("ended", effects), "late"
+        begun.append(hop)
+        answer = await self.conversation.turn(hop, turn, effects)
+        if await self.sessions.commit(hop, answer.dialogue, answer.reply):
+            return answer.reply, "end" if answer.reply.close else "continue"
+        return self._end("we_will_sms" if effects.may_have_effect else "ended", effects), "superseded"
+
+    async def _last_words(self, hop: Hop | None, effects: Effects, failure: BaseException) -> tuple[Reply, str]:
+        """The END of a hop that failed; "nothing was charged" only where not even begin came through (law 6)."""
+        if effects.may_have_effect:
+            word = "we_will_sms"
+        elif hop is None and isinstance(failure, SessionsAway):
+            word = "busy"
+        else:
+            word = "failed"
+        reply = self._end(word, effects)
+        if hop is not None and not isinstance(failure, SessionsAway):
+            # So that a copy gets the same bytes, and a redial goes on where this hop began unless it had an effect.
+            dialogue = None if effects.may_have_effect else hop.dialogue
+            try:
+                async with asyncio.timeout(KEEP_SECONDS):
+                    await self.sessions.commit(hop, dialogue, reply)
+            except Exception as error:  # noqa: BLE001 - the reply stands, kept or not
+                logger.warning("last words not kept", session_id=hop.session_id, **fault(error))
+        return reply, word
+
+    def _end(self, word: str, effects: Effects) -> Reply:
+        return Reply(self.conversation.word(word, effects.language), close=True)
+
+    def _forget(self, task: asyncio.Task[tuple[Reply, str]]) -> None:
+        """Let go of a hop that was cut short; looking at its exception keeps asyncio from printing it."""
+        self._cut_short.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def fault(error: BaseException) -> dict[str, str]:
+    """What failed and where, for the log; without the exception's words, which may quote what a person typed."""
+    frames = extract_tb(error.__traceback__)[-3:]
+    return {
+        "error": type(error).__name__,
+        "where": " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames),
+    }
