@@ -8,6 +8,10 @@
     sms 233240000001: You sent ...                 an SMS that this journey brings
     balance 233240000001 GHS 49.50                 a wallet at the operator
     ledger float:mtn_momo:GHS +0.50                how an account of ours has changed since the journey began
+    wallet 233240000001 GHS 10.00                  beforehand: what is in a wallet
+    handset 233240000002 can_receive=false         beforehand: what else the sandbox may be told of a handset
+    switch mtn_momo prompt_seconds=1               beforehand: how one of its services behaves
+    fault lost_callback mtn_momo.collection count=1   beforehand: what goes wrong there
 
 `Live` plays them over HTTP: the application at one base URL, the sandbox's control API at another.
 """
@@ -30,6 +34,7 @@ from ussd_app.ussd import after_code
 
 WAIT_SECONDS = 20.0  # for a prompt, an SMS or a posting; they come when workers get round to them
 LOOK_SECONDS = 0.1
+PRESS_SECONDS = 0.3  # between two presses of one key, which sooner would be a copy (design.md law 3)
 
 HANDSET = re.compile(r"as (?P<msisdn>\d+) through (?P<aggregator>\w+)(?: in (?P<language>\w+))?")
 TYPED = re.compile(r"> ?(?P<typed>.*)")
@@ -37,7 +42,8 @@ PROMPT = re.compile(r"(?P<answer>approve|reject|ignore)")
 SMS = re.compile(r"sms (?P<msisdn>\d+): (?P<text>.+)")
 BALANCE = re.compile(r"balance (?P<msisdn>\d+) (?P<currency>[A-Z]{3}) (?P<amount>\d+(?:\.\d+)?)")
 LEDGER = re.compile(r"ledger (?P<account>\S+) (?P<change>[+-]\d+(?:\.\d+)?)")
-COMMANDS = (HANDSET, TYPED, PROMPT, SMS, BALANCE, LEDGER)
+ARRANGED = re.compile(r"(?P<what>wallet|handset|switch|fault) (?P<name>\S+)(?P<words>(?: \S+)*)")
+COMMANDS = (HANDSET, TYPED, PROMPT, SMS, BALANCE, LEDGER, ARRANGED)
 
 
 class Mismatch(AssertionError):
@@ -83,6 +89,10 @@ class World(Protocol):
 
     async def ledger(self, account: str) -> Decimal:
         """What is in an account of ours, in major units."""
+        ...
+
+    async def arrange(self, what: str, name: str, words: list[str]) -> None:
+        """Tell the sandbox of a wallet, a handset, a service's switch or a fault."""
         ...
 
 
@@ -146,7 +156,14 @@ class _Player:
         said = step.command
         if said.re is HANDSET:
             self.handset = Handset(**said.groupdict())
-            return None
+        elif said.re is ARRANGED:
+            await self.world.arrange(said["what"], said["name"], said["words"].split())
+        else:
+            return await self._happens(step)
+        return None
+
+    async def _happens(self, step: Step) -> str | None:
+        said = step.command
         if said.re is TYPED:
             return await self._typed(step)
         if said.re is PROMPT:
@@ -216,6 +233,7 @@ class Live:
         self._service_code = service_code
         self._ledger = ledger
         self._sessions: dict[str, _Session] = {}
+        self._faults: list[dict[str, Any]] = []
         self._ids = itertools.count(1)
         self._run = uuid4().hex[:12]
 
@@ -251,6 +269,24 @@ class Live:
             raise LookupError("this journey reads the ledger: give Live a `ledger`")
         return await self._ledger(account)
 
+    async def arrange(self, what: str, name: str, words: list[str]) -> None:
+        """One call to the control API."""
+        if what == "wallet":
+            currency, amount = words
+            await self._put(f"handsets/{name}", {"balances": {currency: amount}})
+            return
+        values = {key: json.loads(value) for key, value in (word.split("=") for word in words if "=" in word)}
+        if what == "handset":
+            await self._put(f"handsets/{name}", values)
+        elif what == "switch":
+            await self._put("switches", {name: values})
+        else:
+            self._faults.append({"name": name, "target": words[0], **values})
+            await self._put("faults", self._faults)
+
+    async def _put(self, path: str, body: Any) -> None:  # noqa: ANN401 - JSON
+        (await self._http.put(f"{self._sandbox}/{path}", json=body)).raise_for_status()
+
     async def _handset(self, msisdn: str) -> Any:  # noqa: ANN401 - JSON
         answer = await self._http.get(f"{self._sandbox}/handsets/{msisdn}")
         return answer.raise_for_status().json()
@@ -266,11 +302,18 @@ class Live:
             "serviceCode": self._service_code,
             "text": session.typed,
         }
-        answer = await self._http.post(f"{self._url}/ussd/callback", data=fields)
+        return await self._hop(data=fields)
+
+    async def _hop(self, **body: Any) -> str:  # noqa: ANN401 - httpx's own
+        """One request, or as many as a subclass pleases."""
+        answer = await self._http.post(f"{self._url}/ussd/callback", **body)
         return answer.raise_for_status().text
 
     async def _mtn(self, handset: Handset, session: _Session, typed: str, *, dials: bool) -> str:
         """The dial string on begin, else the newest entry alone (wire/ussd.md section 4.1)."""
+        if typed == session.typed:
+            await asyncio.sleep(PRESS_SECONDS)
+        session.typed = typed
         fields = {
             "sessionId": session.id,
             "messageType": "0" if dials else "1",
@@ -281,6 +324,5 @@ class Live:
             "language": handset.language,
             "imsi": None,
         }
-        answer = await self._http.post(f"{self._url}/ussd/callback", json=fields)
-        data = json.loads(answer.raise_for_status().text)["data"]
+        data = json.loads(await self._hop(json=fields))["data"]
         return f"{'CON' if data['userInputRequired'] else 'END'} {data['inboundResponse']}"

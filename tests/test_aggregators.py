@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from ussd_app import bodies
 from ussd_app.aggregators import Aggregator, Callback, Malformed
 from ussd_app.config import SettingsError, load, provider
 from ussd_app.ussd import Event, Reply, Turn
+from ussd_app.web import bodies
 
 FOLDER = Path(__file__).parent / "aggregators"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.toml"))

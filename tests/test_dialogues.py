@@ -56,6 +56,10 @@ class Village:
             return await phone.dial(*dialled.split("*") if dialled else (), redial=phone.dialogue is not None)
         return await phone.press(typed)
 
+    async def arrange(self, what: str, name: str, words: list[str]) -> None:
+        """There is no sandbox here."""
+        raise NotImplementedError(f"{what} {name} {words}")
+
     async def answer(self, msisdn: str, answer: str) -> bool:
         """There is no operator here."""
         raise NotImplementedError

@@ -41,7 +41,7 @@ class Settings(Environment):
     redis_url: SecretStr | None = None
     database_url: SecretStr | None = None
     data_dir: Path = Path(".data")
-    country: str = Field("GH", pattern="^[A-Z]{2}$")
+    country: str = Field(default="GH", pattern="^[A-Z]{2}$")
     aggregators: Names = ("africastalking", "mtn")
     operators: Names = ("mtn_momo",)
     senders: Names = ("mtn", "africastalking", "console")

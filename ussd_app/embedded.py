@@ -26,6 +26,7 @@ from typing import IO, Self
 from urllib.parse import quote
 
 START_SECONDS = 60.0  # crash recovery included
+ORPHANS_SECONDS = 15.0  # that children of a killed PostgreSQL may take to end
 SOCKET_PATH_MAX = 100  # the kernel takes 107 bytes on Linux, 103 on a Mac
 POSTGRES_CONNECTIONS = 300
 REDIS_BYTES_MAX = "256mb"
@@ -99,10 +100,13 @@ class Stores:
 def start(data_dir: Path) -> Stores:
     """Start both servers in ``data_dir``, or join those that run there; raises EmbeddedError."""
     directory = data_dir.expanduser().resolve()
-    directory.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"REDIS_URL and DATABASE_URL are not set: using a private Redis and PostgreSQL in {data_dir}\n")
-    stores = Stores(directory)
-    stores._start()  # noqa: SLF001 - the one way to make one
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        stores = Stores(directory)
+        stores._start()  # noqa: SLF001 - the one way to make one
+    except OSError as error:
+        raise EmbeddedError(f"{error.filename or data_dir}: {error.strerror}") from error
     return stores
 
 
@@ -160,7 +164,7 @@ class _Postgres:
             "max_connections": str(POSTGRES_CONNECTIONS),
         }  # fmt: skip
         words = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in options.items())
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + ORPHANS_SECONDS
         # The children of a killed server take a moment to notice, and until then a new one refuses to start.
         while not self._run("pg_ctl", "start", "-w", "-D", self.directory, "-l", self.log, "-o", words):
             if time.monotonic() > deadline:

@@ -34,7 +34,7 @@ class Answer:
     def retry_after(self) -> float:
         """Seconds the other side asked us to wait, within reason."""
         value = self.headers.get("retry-after", "")
-        return min(float(value), 300.0) if value.isdigit() else RETRY_SECONDS
+        return min(float(value), 300.0) if value.isascii() and value.isdigit() else RETRY_SECONDS
 
 
 def client(timeout_seconds: float = 10.0, connections: int = 100) -> httpx.AsyncClient:

@@ -236,7 +236,7 @@ class Payments:
         if not await self._set(connection, row, "fail", reason=status.reason, final_at=now, next_check_at=None):
             return None
         await ledger.void(connection, row["hold"], reason=f"{row['step']} {status.reason}", at=now)
-        if row["state"] in {"pending", "parked"}:
+        if row["attempts"]:
             await self._plan_check(connection, row["id"], now + SECOND_LOOKS[0])
         metrics.PAYMENTS.labels(row["operator"], row["kind"], status.reason).inc()
         return Change(row, "failed", status.reason)
@@ -254,8 +254,7 @@ class Payments:
         operator = self.operators[row["operator"]]
         self.clock.point(f"{row['kind']}.check.before_http")
         try:
-            with metrics.PROVIDER_SECONDS.labels(operator.name, f"check_{row['kind']}").time():
-                status = await operator.check(self._request(row))
+            status = await operator.check(self._request(row))
         except Rejected as error:
             # The question was refused, not the payment: our credentials or address, which a person must mend.
             log.get(__name__).error("alert", what="status query refused", payment=str(row["id"]), reason=error.reason)
@@ -289,8 +288,7 @@ class Payments:
         operator = self.operators[row["operator"]]
         self.clock.point(f"{row['kind']}.submit.before_http")
         try:
-            with metrics.PROVIDER_SECONDS.labels(operator.name, f"submit_{row['kind']}").time():
-                status = await operator.submit(self._request(row))
+            status = await operator.submit(self._request(row))
         except Rejected as error:
             # Refused now says nothing of an earlier attempt that may have been taken.
             return None if row["doubtful"] else Failed(error.reason, error.detail)
@@ -323,8 +321,13 @@ class Payments:
             if now - row["created_at"] < GIVE_UP[Kind(row["kind"])]:
                 await self._submit_again(connection, row, error.after)
                 return None
-        # An attempt that may have been taken forbids to call it failed; the polling goes on.
-        return None if row["doubtful"] else Failed(Reason.SERVICE_UNAVAILABLE, error.detail)
+        if row["doubtful"]:
+            return None  # an attempt that may have been taken forbids to call it failed; the polling goes on
+        # A gateway may say "busy" for a request that did pass it: the last word is the operator's own.
+        status = await self._ask(row)
+        if status is None:
+            return Failed(Reason.SERVICE_UNAVAILABLE, error.detail)
+        return None if isinstance(status, Pending) else status
 
     async def _doubt(self, payment: UUID, error: Unknown) -> None:
         async with self.engine.begin() as connection:

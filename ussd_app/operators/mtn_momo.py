@@ -141,7 +141,6 @@ class Operator:
     def __init__(self, settings: Settings, http: httpx.AsyncClient, redis: Redis | None, clock: Clock) -> None:
         self.settings = settings
         self.one_float = settings.one_wallet
-        self.callback_secret = settings.callback_secret.get_secret_value() if settings.callback_secret else ""
         here = NETWORKS.get(settings.environment)
         self.countries: Mapping[str, str] = dict([here] if here else NETWORKS.values())
         self._http = http

@@ -1,0 +1,106 @@
+"""Journeys through the whole application: menus, money and SMS over real HTTP, against the sandbox."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+import uvicorn
+from journey import ARRANGED, PROMPT, Live, play, steps
+
+from ussd_app import ledger, payments, worker
+from ussd_app.app import Application
+from ussd_app.config import Settings, load
+from ussd_app.money import Money
+from ussd_app.sandbox import environment
+
+MENUS = Path(__file__).parents[1] / "menus"
+# Those without an operator are played on services in memory (test_dialogues.py), which is quicker.
+JOURNEYS = [
+    path
+    for path in sorted((Path(__file__).parent / "journeys").glob("*.txt"))
+    if any(step.command.re in {PROMPT, ARRANGED} for step in steps(path))
+]
+
+
+class Doubled(Live):
+    """An aggregator that sends every hop twice at once."""
+
+    async def _hop(self, **body: Any) -> str:  # noqa: ANN401 - httpx's own
+        first, second = await asyncio.gather(super()._hop(**body), super()._hop(**body))
+        assert first == second
+        return first
+
+
+@pytest.fixture
+async def application(database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Application]:
+    """Server, sandbox and worker in this process, at a port of their own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    given = {
+        **environment(Settings(public_url=url)),
+        "PUBLIC_URL": url,
+        "SANDBOX": "1",
+        "SECRET_KEYS": "of the tests",
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": database.replace("+psycopg", ""),
+        "MENUS_DIR": str(MENUS),
+        "PROMPT_DELAY_MS": "50",
+        "MTN_REPEAT_WINDOW_MS": "200",
+        "SANDBOX_MTN_RECEIPT_SECONDS": "0",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(payments, "CHECK_AGES", (1, 2, 3, 5, 10))
+    monkeypatch.setattr(payments, "ASK_EVERY", timedelta(seconds=1))
+    application = Application(load(Settings))
+    async with _served(application, port):
+        yield application
+
+
+@asynccontextmanager
+async def _served(application: Application, port: int) -> AsyncIterator[None]:
+    config = uvicorn.Config(application.web(), port=port, log_level="warning", access_log=False)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not serving.done()
+        await asyncio.sleep(0.01)
+    working = asyncio.create_task(worker.run(application.jobs, signals=False))
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        server.should_exit = True
+        await serving
+
+
+async def balance(application: Application, account: str) -> Decimal:
+    """Debits less credits of ``name:currency``, in major units."""
+    name, currency = account.rsplit(":", 1)
+    async with application.engine.connect() as connection:
+        sums = await ledger.sums(connection, name, currency)
+    return Money(sums.debits_posted - sums.credits_posted, currency).decimal
+
+
+@pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize("world", [Live, Doubled])
+@pytest.mark.parametrize("path", JOURNEYS, ids=lambda path: path.stem)
+async def test_journey(application: Application, path: Path, world: type[Live]) -> None:
+    """As written, once; and with every hop sent twice."""
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        url = application.settings.public_url
+        await play(path, world(http, url, ledger=lambda account: balance(application, account)))
+        books = (await http.get(f"{url}/sandbox/books")).json()["operators"]["mtn_momo"]
+    assert Decimal(books["balances"].get("GHS", "0")) == await balance(application, "float:mtn_momo:GHS")
+    async with application.engine.connect() as connection:
+        assert set((await ledger.imbalance(connection)).values()) <= {0}

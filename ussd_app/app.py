@@ -1,0 +1,222 @@
+"""The composition root, the only place that builds things: settings -> stores, clients, services, web application."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx2 as httpx
+import procrastinate
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
+
+from ussd_app import embedded, http, log, menus, redis_client, web, worker
+from ussd_app.actions import Services
+from ussd_app.aggregators import Aggregator
+from ussd_app.clock import Clock
+from ussd_app.config import Settings, SettingsError, load, provider
+from ussd_app.conversation import Conversation
+from ussd_app.jobs import Jobs
+from ussd_app.menus.model import Limits, Menus
+from ussd_app.messages import Messages
+from ussd_app.operators import Operator
+from ussd_app.orders import Orders
+from ussd_app.payments import Payments
+from ussd_app.sandbox import Sandbox
+from ussd_app.senders import Sender
+from ussd_app.sessions import Sessions
+from ussd_app.subscribers import Subscribers
+from ussd_app.web import Door, Parts
+from ussd_app.web.hops import Hops
+
+POOL_CONNECTIONS = 20  # to Postgres, of one process
+JOB_CONNECTIONS = 4
+
+
+def with_stores(settings: Settings) -> tuple[Settings, embedded.Stores | None]:
+    """The settings with every store named and a secret key; what is not set is started, or made, in ``data_dir``."""
+    stores = None
+    given: dict[str, Any] = {}
+    if settings.redis_url is None or settings.database_url is None:
+        stores = embedded.start(settings.data_dir)
+        given["redis_url"] = settings.redis_url or SecretStr(stores.redis_url)
+        given["database_url"] = settings.database_url or SecretStr(stores.database_url)
+    if not settings.secret_keys:
+        if not settings.loopback:
+            raise SettingsError("SECRET_KEYS is not set (any long random text; `openssl rand -hex 32` makes one)")
+        given["secret_keys"] = (SecretStr(_kept_key(settings.data_dir / "secret_key")),)
+    return settings.model_copy(update=given), stores
+
+
+def menus_dir(settings: Settings) -> Path:
+    """Where the menus are: as set, else in the working directory, else those that came with the package."""
+    package = Path(__file__).parent
+    usual = (Path("menus"), package / "content", package.parent / "menus")  # the last: a checkout
+    return settings.menus_dir or next((each for each in usual if (each / "main.toml").exists()), usual[0])
+
+
+class Application:
+    """Everything one process needs, wired. An async context manager: it opens pools and closes all it has built."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None, random: Random | None = None) -> None:
+        """``settings`` name their stores: see with_stores."""
+        if settings.redis_url is None or settings.database_url is None:
+            raise SettingsError("REDIS_URL and DATABASE_URL are not set")
+        self.settings = settings
+        self.clock = clock or Clock()
+        self.http = http.client()
+        self.redis = redis_client.connect(settings.redis_url.get_secret_value())
+        database = sqlalchemy_url(settings.database_url.get_secret_value())
+        self.engine: AsyncEngine = create_async_engine(database, pool_size=POOL_CONNECTIONS, pool_pre_ping=True)
+        self.jobs = procrastinate.App(
+            connector=procrastinate.PsycopgConnector(
+                conninfo=database.replace("+psycopg", "", 1), min_size=1, max_size=JOB_CONNECTIONS
+            )
+        )
+        self.aggregators: Mapping[str, Aggregator] = {name: self._aggregator(name) for name in settings.aggregators}
+        self.operators: Mapping[str, Operator] = {
+            name: self._client("operators", name).Operator(*self._parts("operators", name))
+            for name in settings.operators
+        }
+        self.senders: Mapping[str, Sender] = {
+            name: self._client("senders", name).Sender(*self._parts("senders", name)) for name in settings.senders
+        }
+        self.menus: Menus = menus.load(menus_dir(settings), limits=self.limits)
+        jobs = Jobs(self.jobs)
+        self.messages = Messages(self.engine, jobs, self.senders, lambda: self.menus, self.clock, self.redis)
+        self.payments = Payments(self.engine, jobs, self.operators, self.clock, self.callback_urls)
+        self.orders = Orders(self.engine, self.payments, self.messages, self.clock, settings, random or SystemRandom())
+        self.subscribers = Subscribers(self.engine, self.messages, self.clock, settings.keys("pin"))
+        worker.register(self.jobs, self.orders, self.messages, self.engine)
+        self._opened = AsyncExitStack()
+
+    @property
+    def limits(self) -> Limits:
+        """What the smallest aggregator in use shows."""
+        all_settings = [aggregator.settings for aggregator in self.aggregators.values()]
+        return Limits(
+            min(each.screen_septets for each in all_settings), min(each.opening_septets for each in all_settings)
+        )
+
+    @property
+    def callback_urls(self) -> Mapping[str, str]:
+        """Where each operator calls back, up to and with its secret."""
+        public = self.settings.public_url
+        return {name: f"{public}/callbacks/{name}/{self._door('operators', name).secret}" for name in self.operators}
+
+    @property
+    def report_urls(self) -> Mapping[str, str]:
+        """Where each sender posts its delivery reports."""
+        public = self.settings.public_url
+        return {name: f"{public}/sms/{name}/{self._door('senders', name).secret}/reports" for name in self.senders}
+
+    @property
+    def checks(self) -> Mapping[str, Callable[[], Awaitable[object]]]:
+        """Store by store, a call that fails where it is away."""
+        return {"redis": self._redis_answers, "postgres": self._postgres_answers}
+
+    async def __aenter__(self) -> Self:
+        await self._opened.enter_async_context(self.jobs.open_async())
+        self._opened.push_async_callback(self.engine.dispose)
+        self._opened.push_async_callback(self.redis.aclose)
+        self._opened.push_async_callback(self.http.aclose)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._opened.aclose()
+
+    def web(self) -> Starlette:
+        """The web application; its lifespan opens and closes this one."""
+        web.refuse_open(self.settings, self.aggregators.values())
+        services = Services(self.settings, self.clock, self.orders, self.subscribers)
+        conversation = Conversation(lambda: self.menus, services, lambda: uuid4().hex)
+        sessions = Sessions(self.redis, self.clock, self.settings.key("session"), self.settings.code)
+        parts = Parts(
+            aggregators=self.aggregators,
+            hops=Hops(sessions, conversation, self.clock),
+            callbacks={name: self._door("operators", name) for name in self.operators},
+            keep_callback=self.payments.keep_callback,
+            reports={name: self._door("senders", name) for name in self.senders},
+            keep_report=self.messages.keep_report,
+            checks=self.checks,
+        )
+        sandbox = Sandbox(self.settings, self.clock, self.http, self.report_urls) if self.settings.sandbox else None
+        routes: list[BaseRoute] = [Mount("/sandbox", sandbox.app)] if sandbox else []
+
+        @asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self)
+                if sandbox:
+                    await stack.enter_async_context(sandbox)
+                yield
+
+        return web.build(parts, routes, lifespan)
+
+    async def watch_menus(self) -> None:
+        """Swap in menus that check while they are edited; keep the old ones and say why where they do not."""
+        directory = menus_dir(self.settings)
+
+        def swap(new: Menus) -> None:
+            self.menus = new
+            log.get(__name__).info("menus reloaded", digest=new.digest)
+
+        await menus.watch(directory, swap, limits=self.limits)
+
+    def _aggregator(self, name: str) -> Aggregator:
+        module = provider("aggregators", name)
+        made: Aggregator = module.Aggregator(load(module.Settings), self.settings.code, self.settings.country)
+        return made
+
+    def _client(self, folder: str, name: str) -> Any:  # noqa: ANN401 - a module is what it declares
+        return provider(folder, name)
+
+    def _parts(self, folder: str, name: str) -> tuple[Any, httpx.AsyncClient, Any, Clock]:
+        return load(provider(folder, name).Settings), self.http, self.redis, self.clock
+
+    def _door(self, folder: str, name: str) -> Door:
+        """Who may call back: whoever knows the provider's own secret, else one made from ours."""
+        settings = load(provider(folder, name).Settings)
+        secret = getattr(settings, "callback_secret", None)
+        return Door(
+            secret.get_secret_value() if secret else self.settings.callback_secret(name),
+            getattr(settings, "allowed_ips", ()),
+        )
+
+    async def _redis_answers(self) -> None:
+        await asyncio.wait_for(self.redis.ping(), 1)
+
+    async def _postgres_answers(self) -> None:
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+
+def sqlalchemy_url(url: str) -> str:
+    """A Postgres URL in any usual spelling, for SQLAlchemy with psycopg."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in {"postgres", "postgresql", "postgresql+psycopg"} or not separator:
+        raise SettingsError("DATABASE_URL must look like postgresql://user:password@host:5432/name")
+    return f"postgresql+psycopg://{rest}"
+
+
+def _kept_key(path: Path) -> str:
+    """A secret key made at the first start and kept beside the data it protects."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text().strip()
+
+
+def create() -> Starlette:
+    """What uvicorn's worker processes call: the web application of the environment's settings."""
+    settings, _ = with_stores(load(Settings))
+    log.configure(settings.log_level)
+    return Application(settings).web()

@@ -1,0 +1,1 @@
+"""What `ussd-app` can do besides serving and working."""

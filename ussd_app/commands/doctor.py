@@ -1,0 +1,74 @@
+"""`ussd-app doctor`: one line for everything that must be right before a phone dials."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from uuid import uuid4
+
+import typer
+
+from ussd_app import msisdn
+from ussd_app.app import Application
+from ussd_app.money import Money
+from ussd_app.operators import Kind, Request
+from ussd_app.senders import Outgoing
+
+TRIAL_TEXT = "ussd-app doctor: this SMS works."
+
+Look = Callable[[], Awaitable[object]]
+
+
+async def run(application: Application, send_sms: str | None, collect: str | None) -> int:
+    """Look at everything; 0 where all is well, 1 where a line says otherwise."""
+    settings = application.settings
+    typer.echo(f"      {settings.service_code} at {settings.public_url}, country {settings.country}")
+    for line in _addresses(application):
+        typer.echo(f"      {line}")
+    looks = dict(application.checks) | dict(_credentials(application))
+    if send_sms:
+        looks |= dict(_sms(application, msisdn.parse(send_sms, settings.country)))
+    if collect:
+        looks |= dict(_collections(application, msisdn.parse(collect, settings.country)))
+    well = True
+    async with application:
+        for what, look in looks.items():
+            try:
+                found = await look()
+                typer.echo(f"ok    {what}{f': {found}' if found is not None else ''}")
+            except Exception as error:  # noqa: BLE001 - a doctor names every illness
+                well = False
+                typer.echo(f"WRONG {what}: {type(error).__name__} {error}".rstrip())
+    return 0 if well else 1
+
+
+def _addresses(application: Application) -> Iterator[str]:
+    """What to register where; the secrets themselves are shown by nobody."""
+    public = application.settings.public_url
+    for name, aggregator in application.aggregators.items():
+        guarded = aggregator.settings.ussd_secret or aggregator.settings.ussd_allowed_ips
+        secret = "/***" if aggregator.settings.ussd_secret else ""
+        yield f"{name} posts to {public}/ussd/{name}{secret}{'' if guarded else ' (open to anyone)'}"
+    for name in application.operators:
+        yield f"{name} calls back at {public}/callbacks/{name}/***"
+    for name in application.senders:
+        yield f"{name} reports at {public}/sms/{name}/***/reports"
+
+
+def _credentials(application: Application) -> Iterator[tuple[str, Look]]:
+    currency = msisdn.CURRENCIES[application.settings.country]
+    for name, operator in application.operators.items():
+        for kind in (Kind.COLLECTION, Kind.DISBURSEMENT):
+            yield f"{name} {kind}: token and balance", partial(operator.balance, kind, currency)
+
+
+def _sms(application: Application, number: msisdn.Msisdn) -> Iterator[tuple[str, Look]]:
+    for name, sender in application.senders.items():
+        yield f"{name}: SMS to {number.masked}", partial(sender.send, Outgoing(uuid4(), number, TRIAL_TEXT, 1))
+
+
+def _collections(application: Application, number: msisdn.Msisdn) -> Iterator[tuple[str, Look]]:
+    amount = Money.of(1, msisdn.CURRENCIES[application.settings.country])
+    for name, operator in application.operators.items():
+        reference = uuid4()
+        url = f"{application.callback_urls[name]}/{Kind.COLLECTION}/{reference}"
+        request = Request(reference, Kind.COLLECTION, number, amount, "doctor", "Trial", url)
+        yield f"{name}: collection of {amount} from {number.masked}", partial(operator.submit, request)
