@@ -156,7 +156,11 @@ class Phone:
     def __post_init__(self) -> None:
         settings = Settings(secret_keys=(SecretStr("a key of a test"),), country="GH")
         services = Services(
-            settings, StandingClock(), cast("Orders", self.orders), cast("Subscribers", self.subscribers)
+            settings,
+            StandingClock(),
+            cast("Orders", self.orders),
+            cast("Subscribers", self.subscribers),
+            languages=lambda: {"en": "English", "fr": "Francais", "sw": "Kiswahili"},
         )
         self.conversation = Conversation(lambda: self.menus, services, self._new_run)
 

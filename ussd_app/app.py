@@ -135,7 +135,7 @@ class Application:
     def web(self) -> Starlette:
         """The web application; its lifespan opens and closes this one."""
         web.refuse_open(self.settings, self.aggregators.values())
-        services = Services(self.settings, self.clock, self.orders, self.subscribers)
+        services = Services(self.settings, self.clock, self.orders, self.subscribers, self._languages)
         conversation = Conversation(lambda: self.menus, services, lambda: uuid4().hex)
         sessions = Sessions(self.redis, self.clock, self.settings.key("session"), self.settings.code)
         parts = Parts(
@@ -169,6 +169,10 @@ class Application:
             log.get(__name__).info("menus reloaded", digest=new.digest)
 
         await menus.watch(directory, swap, limits=self.limits)
+
+    def _languages(self) -> Mapping[str, str]:
+        texts = self.menus.texts
+        return {code: texts.render("words.language_name", code, {}) for code in texts.languages}
 
     def _aggregator(self, name: str) -> Aggregator:
         module = provider("aggregators", name)

@@ -1,7 +1,7 @@
 """The one door from menus to code: an action takes answers by name and type, and returns one of its outcomes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +34,7 @@ class Services:
     clock: "Clock"
     orders: "Orders"
     subscribers: "Subscribers"
+    languages: Callable[[], Mapping[str, str]]  # code -> what it calls itself, in the order they are offered
 
 
 @dataclass(slots=True)
@@ -78,6 +79,12 @@ def action(*, collects: bool = False) -> Callable[[Function], Function]:
         return function
 
     return mark
+
+
+def choose_language(call: Call, after: str | None) -> Choices:
+    """Every language there is, each under its own name."""
+    spoken = call.services.languages() if after is None else {}
+    return Choices(tuple(Choice(code, name) for code, name in spoken.items()), more=False)
 
 
 def outcome_key(outcome: type) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ussd_app.actions import Call, Choice, Choices, Pin, action
+from ussd_app.actions import Call, Choice, Choices, Pin, action, choose_language
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import Movement
@@ -92,6 +92,12 @@ class NotFound:
 
 
 LABELS: Mapping[str, type[Sent | Received | Refunded]] = {"sent": Sent, "received": Received, "refunded": Refunded}
+
+
+@action()
+async def languages(call: Call, after: str | None) -> Choices:
+    """The languages to choose from."""
+    return choose_language(call, after)
 
 
 @action()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ussd_app.actions import Call, action
+from ussd_app.actions import Call, Choices, action, choose_language
 from ussd_app.money import Money
 
 
@@ -95,6 +95,12 @@ async def greet(call: Call) -> Registered | NewSubscriber | NewSpeaker:
     # The dialogue speaks the aggregator's language wherever it is one of ours.
     told = (call.turn.language or "").lower().startswith(call.language)
     return NewSpeaker(call.language) if told else NewSubscriber()
+
+
+@action()
+async def languages(call: Call, after: str | None) -> Choices:
+    """The languages to choose from."""
+    return choose_language(call, after)
 
 
 @action()

@@ -21,4 +21,7 @@ SCREENS = ("too_many", "busy", "we_will_sms", "ended", "lost", "failed", "no_num
 # The question after a drop, and its two answers.
 RESUME = ("resume_ask", "resume_continue", "resume_restart")
 
-WORDS = frozenset((*REASONS, *HINTS, *SCREENS, *RESUME))
+# What a language calls itself, in the list to choose from.
+NAMES = ("language_name",)
+
+WORDS = frozenset((*REASONS, *HINTS, *SCREENS, *RESUME, *NAMES))
