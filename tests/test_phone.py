@@ -11,9 +11,9 @@ import httpx2 as httpx
 import pytest
 from world import FakeConversation, FakeSessions, World
 
-from ussd_app import dial
+from ussd_app.commands import dial
+from ussd_app.commands.phone import FORMATS, NoScreen, Phone, Prompt, Screen, Sms, State
 from ussd_app.money import Money
-from ussd_app.phone import FORMATS, NoScreen, Phone, Prompt, Screen, Sms, State
 from ussd_app.ussd import Turn
 
 URL = "http://127.0.0.1:8000"

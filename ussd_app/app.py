@@ -1,6 +1,7 @@
 """The composition root, the only place that builds things: settings -> stores, clients, services, web application."""
 
 import asyncio
+import gc
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -223,4 +224,8 @@ def create() -> Starlette:
     """What uvicorn's worker processes call: the web application of the environment's settings."""
     settings, _ = with_stores(load(Settings))
     log.configure(settings.log_level)
-    return Application(settings).web()
+    application = Application(settings).web()
+    # What has been built lives as long as the process: no later collection need look at it.
+    gc.collect()
+    gc.freeze()
+    return application

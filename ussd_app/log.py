@@ -12,8 +12,9 @@ from ussd_app.msisdn import mask
 
 # A run of digits as long as a subscriber number, wherever it stands.
 NUMBER = re.compile(r"(?<![\w.-])\+?\d{9,15}(?![\w-])")
-# Fields that name a person are masked whole; ids and times are left alone.
-KEPT = frozenset({"level", "timestamp", "session_id", "payment", "order", "message", "reference"})
+# Fields that name a person are masked whole; ids, times and names of ours are left alone.
+KEPT = frozenset({"level", "timestamp", "module", "session_id", "payment", "order", "message", "reference"})
+KEPT |= {"aggregator", "flow", "outcome"}
 
 
 def configure(level: str = "INFO", *, pretty: bool = False) -> None:
@@ -29,7 +30,7 @@ def configure(level: str = "INFO", *, pretty: bool = False) -> None:
         processors=[*shared, structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )
     # Libraries speak through logging; their warnings are ours to hear, their chatter is not. No locals, no URLs.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)

@@ -19,6 +19,7 @@ CONCURRENCY = 20  # jobs at once; most of each is waiting for a provider
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
 STALLED_SECONDS = 10.0
+TEND = "* * * * * */5"  # every five seconds: the sixth field
 GRACE_SECONDS = 15.0
 KEEP_FAILED_HOURS = 24 * 30
 
@@ -51,7 +52,7 @@ def register(app: procrastinate.App, orders: Orders, messages: Messages, engine:
     async def pump(sender: str) -> None:
         await messages.pump(sender)
 
-    @app.periodic(cron="* * * * * */5")
+    @app.periodic(cron=TEND)
     @app.task(name="worker.tend", queue="tend", queueing_lock="worker.tend", pass_context=True)
     async def tend(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
         await _retry_stalled(context.app)

@@ -17,11 +17,11 @@ TRIAL_TEXT = "ussd-app doctor: this SMS works."
 Look = Callable[[], Awaitable[object]]
 
 
-async def run(application: Application, send_sms: str | None, collect: str | None) -> int:
-    """Look at everything; 0 where all is well, 1 where a line says otherwise."""
+async def run(application: Application, send_sms: str | None, collect: str | None, *, whole: bool) -> int:
+    """Look at everything; 0 where all is well, else 1. ``whole`` addresses show their secrets."""
     settings = application.settings
     typer.echo(f"      {settings.service_code} at {settings.public_url}, country {settings.country}")
-    for line in _addresses(application):
+    for line in _addresses(application, whole=whole):
         typer.echo(f"      {line}")
     looks = dict(application.checks) | dict(_credentials(application))
     if send_sms:
@@ -40,17 +40,18 @@ async def run(application: Application, send_sms: str | None, collect: str | Non
     return 0 if well else 1
 
 
-def _addresses(application: Application) -> Iterator[str]:
-    """What to register where; the secrets themselves are shown by nobody."""
+def _addresses(application: Application, *, whole: bool) -> Iterator[str]:
+    """What to register with whom."""
     public = application.settings.public_url
     for name, aggregator in application.aggregators.items():
-        guarded = aggregator.settings.ussd_secret or aggregator.settings.ussd_allowed_ips
-        secret = "/***" if aggregator.settings.ussd_secret else ""
-        yield f"{name} posts to {public}/ussd/{name}{secret}{'' if guarded else ' (open to anyone)'}"
-    for name in application.operators:
-        yield f"{name} calls back at {public}/callbacks/{name}/***"
-    for name in application.senders:
-        yield f"{name} reports at {public}/sms/{name}/***/reports"
+        secret = aggregator.settings.ussd_secret
+        segment = (f"/{secret.get_secret_value()}" if whole else "/***") if secret else ""
+        guarded = secret or aggregator.settings.ussd_allowed_ips
+        yield f"{name} posts to {public}/ussd/{name}{segment}{'' if guarded else ' (open to anyone)'}"
+    for name, url in application.callback_urls.items():
+        yield f"{name} calls back at {url if whole else f'{public}/callbacks/{name}/***'}"
+    for name, url in application.report_urls.items():
+        yield f"{name} reports at {url if whole else f'{public}/sms/{name}/***/reports'}"
 
 
 def _credentials(application: Application) -> Iterator[tuple[str, Look]]:

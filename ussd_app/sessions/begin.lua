@@ -4,7 +4,7 @@
 --   aggregator  that carries it
 --   base        mark of the last answered hop; run: of the one being answered, until: when its lock expires (ms)
 --   seen        marks of answered hops before that, where hops are numbered
---   reply, close, at    the last answer: its words, 1 where it was an END, when (ms)
+--   answer      the last one, as "<1 where it was an END, else 0>:<when, in ms>:<words>"
 --   dialogue    the conversation's JSON
 --   ended       1 after an end notice
 -- A mark is what tells hops apart: "<bytes>:<digest>" of the raw input.
@@ -17,10 +17,11 @@ local prefixes = ARGV[10] -- cumulative: the marks of all that the previous inpu
 local waited = tonumber(ARGV[11]) -- fence of the hop this one is a copy of and has waited for, or 0
 local REMEMBERED = 8 * 33 -- bytes of the last eight ids and marks
 
-local stored = redis.call('HMGET', KEYS[1], 'fence', 'who', 'aggregator', 'base', 'run', 'until', 'seen', 'reply',
-  'close', 'at', 'dialogue', 'ended', 'old')
+local stored = redis.call('HMGET', KEYS[1], 'fence', 'who', 'aggregator', 'base', 'run', 'until', 'seen', 'answer',
+  'dialogue', 'ended', 'old')
 local fence, base, run, expires, seen = tonumber(stored[1]), stored[4], stored[5], tonumber(stored[6]), stored[7] or ''
-local dialogue, ended, old = stored[11] or '', stored[12], stored[13] or ''
+local dialogue, ended, old = stored[9] or '', stored[10], stored[11] or ''
+local close, at, words = string.match(stored[8] or '', '^(%d):(%d+):(.*)$')
 local live = stored[2] == who
 
 local function has(list, item)
@@ -32,7 +33,7 @@ local function remember(list, item)
 end
 
 local function copy()
-  return {'copy', stored[8], stored[9]}
+  return {'copy', words, close}
 end
 
 local function begin(base, diverged, dialogue)
@@ -57,7 +58,7 @@ if not live then
   end
   if stored[2] then
     -- A redial: the lock is its own at once, and the old session may say nothing more.
-    redis.call('HDEL', KEYS[1], 'base', 'seen', 'reply', 'close', 'at', 'ended')
+    redis.call('HDEL', KEYS[1], 'base', 'seen', 'answer', 'ended')
     redis.call('HSET', KEYS[1], 'old', remember(old, stored[2]))
   end
   if stored[3] ~= aggregator then
@@ -68,8 +69,8 @@ if not live then
 end
 
 local exact = reading ~= 'newest' or event == 'begin'
-local repeated = mark == base and (exact or math.abs(now - tonumber(stored[10])) <= window)
-if stored[9] == '1' or repeated then
+local repeated = mark == base and (exact or math.abs(now - tonumber(at)) <= window)
+if close == '1' or repeated then
   return copy()
 end
 if waited > 0 and waited ~= fence then

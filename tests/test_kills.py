@@ -1,0 +1,114 @@
+"""A worker dies by SIGKILL at every named point of a payment, with twenty payments in flight: nothing is lost."""
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from town import Town, open_town
+
+from ussd_app.app import Application
+from ussd_app.config import Settings, load
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.orders import Placed, send_money
+
+PAYMENTS = 20
+POINTS = [
+    *(
+        f"{kind}.{point}"
+        for kind in ("collection", "disbursement", "refund")
+        for point in (
+            "send.in_commit",
+            "submit.before_http",
+            "submit.after_http",
+            "accept.in_commit",
+            "accept.after_commit",
+            "check.before_http",
+            "check.after_http",
+        )
+    ),
+    "settle.before_commit",
+    "settle.in_commit",
+    "settle.after_commit",
+    "sms.claimed",
+    "sms.answered",
+]
+CANNOT_RECEIVE = Msisdn("+233240009999")
+
+
+@pytest.fixture
+async def town(engine: AsyncEngine, database: str, redis_url: str) -> AsyncIterator[Town]:
+    """A town whose handsets approve every prompt."""
+    async with open_town(engine, database, redis_url, MTN_SMS_PARTS_PER_SECOND="500") as town:
+        yield town
+
+
+async def place(town: Town, monkeypatch: pytest.MonkeyPatch, round_: int) -> None:
+    """Twenty people send money at once; every fourth to somebody who cannot receive."""
+    for name, value in town.env.items():
+        monkeypatch.setenv(name, value)
+    async with Application(load(Settings)) as application:
+
+        async def send(number: int) -> None:
+            sender = Msisdn(f"+23324{round_:02}{number:02}001")
+            await town.set_handset(sender.digits, auto="approve")
+            placed = await send_money.place(
+                application.orders,
+                run=f"{round_}-{number}",
+                msisdn=sender,
+                sender_name="Ama",
+                recipient=CANNOT_RECEIVE if number % 4 == 0 else Msisdn(f"+23354{round_:02}{number:02}002"),
+                recipient_name="Kofi",
+                amount=Money.of(number + 1, "GHS"),
+                language="en",
+            )
+            assert isinstance(placed, Placed)
+
+        await asyncio.gather(*(send(number) for number in range(PAYMENTS)))
+
+
+async def die_and_recover(
+    town: Town, monkeypatch: pytest.MonkeyPatch, points: list[str], chance: random.Random
+) -> None:
+    """At each point in turn a worker dies among twenty payments; the next one finishes what it left."""
+    await town.set_handset(CANNOT_RECEIVE.digits, can_receive=False)
+    for round_, point in enumerate(points):
+        worker = town.work(point, str(chance.randrange(4)))
+        await place(town, monkeypatch, round_)
+        assert await asyncio.to_thread(worker.wait, 60) == -signal.SIGKILL, point
+    successor = town.work()
+    await town.all_final(120)
+    await town.books_agree()
+    count = len(points) * PAYMENTS
+    said = Counter(template for template, _ in await town.sms_rows())
+    refused = count // 4
+    assert said == {
+        "money_sent": count - refused,
+        "money_received": count - refused,
+        "recipient_failed": refused,
+        "money_refunded": refused,
+    }
+    town.end(successor)
+
+
+@pytest.mark.parametrize("part", range(4))
+async def test_nothing_is_lost_or_doubled_when_a_worker_dies(
+    town: Town, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """Every point once, each death with twenty payments in flight (and those the dead before left behind)."""
+    points = POINTS[part::4]
+    await die_and_recover(town, monkeypatch, points, random.Random(part))  # noqa: S311 - where to die is no secret
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+async def test_nothing_is_lost_or_doubled_in_two_hundred_deaths(
+    town: Town, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The same, in another order and after other numbers of passes each time."""
+    chance = random.Random(1000 + seed)  # noqa: S311 - the same
+    await die_and_recover(town, monkeypatch, chance.sample(POINTS, 20), chance)

@@ -1,0 +1,207 @@
+"""The command line."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+import uvicorn
+
+from ussd_app import app, http, log, menus, migrations, sandbox, worker
+from ussd_app.clock import Clock
+from ussd_app.commands import bench as bench_command
+from ussd_app.commands import demo as demo_command
+from ussd_app.commands import dial as dial_command
+from ussd_app.commands import doctor as doctor_command
+from ussd_app.commands import setup_momo as setup_momo_command
+from ussd_app.config import Settings, SettingsError, load
+from ussd_app.embedded import EmbeddedError
+from ussd_app.menus.model import Limits
+from ussd_app.operators.mtn_momo import PRODUCTS, SANDBOX
+
+Result = TypeVar("Result")
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+@cli.command()
+def demo(
+    country: Annotated[str, typer.Option(help="ISO code of the country to play in")] = "GH",
+    port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8000,
+    *,
+    stay: Annotated[bool, typer.Option(help="keep running after the journey")] = True,
+) -> None:
+    """Play a whole journey on this machine: stores, sandbox, server, worker and a phone, with nothing set up."""
+    given = {"COUNTRY": country, "PUBLIC_URL": f"http://127.0.0.1:{port}", "SANDBOX": "1", "LOG_LEVEL": "WARNING"}
+    for name, value in given.items():
+        os.environ.setdefault(name, value)
+    for name, value in sandbox.environment(load(Settings)).items():
+        os.environ.setdefault(name, value)
+    settings, stores = app.with_stores(load(Settings))
+    log.configure(settings.log_level)
+    try:
+        _migrate(settings)
+        raise typer.Exit(asyncio.run(demo_command.run(app.Application(settings), port, stay=stay)))
+    finally:
+        if stores:
+            stores.stop()
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    port: Annotated[int, typer.Option()] = 8000,
+    workers: Annotated[int, typer.Option(help="processes; the sandbox lives in one")] = 1,
+    trusted_proxies: Annotated[str, typer.Option(help="addresses whose X-Forwarded-For is believed")] = "127.0.0.1",
+) -> None:
+    """Answer aggregators, operators and senders."""
+    settings, stores = app.with_stores(load(Settings))
+    if stores:
+        _migrate(settings)
+    if settings.sandbox and workers > 1:
+        raise SettingsError("SANDBOX is set, and its handsets live in one process: use --workers 1")
+    app.Application(settings).web()  # what is wrong with the settings is said once, here
+    log.configure(settings.log_level)
+    uvicorn.run(
+        "ussd_app.app:create",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=False,  # it would print secret paths
+        log_level="warning",
+        server_header=False,
+        forwarded_allow_ips=trusted_proxies,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=15,
+    )
+
+
+@cli.command()
+def work() -> None:
+    """Run the jobs; any number of these may run anywhere."""
+    settings, stores = app.with_stores(load(Settings))
+    if stores:
+        _migrate(settings)
+    log.configure(settings.log_level)
+
+    async def run() -> None:
+        async with app.Application(settings) as application:
+            await worker.run(application.jobs)
+
+    asyncio.run(run())
+
+
+@cli.command()
+def dial(
+    code: Annotated[str, typer.Argument(help="what is dialled, such as '*920*55#'")],
+    number: Annotated[str, typer.Option("--as", help="the phone's own number")],
+    through: Annotated[str, typer.Option(help="the aggregator that carries it")] = "africastalking",
+    url: Annotated[str, typer.Option(help="the server")] = "http://127.0.0.1:8000",
+    record: Annotated[Path | None, typer.Option(help="write the dialogue as a journey, masked")] = None,
+) -> None:
+    """Be a phone in the terminal, against any running server."""
+    raise typer.Exit(dial_command.run(code, number, through, url, record))
+
+
+@cli.command()
+def check(
+    directory: Annotated[Path | None, typer.Argument(help="a menus folder; the one in use by default")] = None,
+    missing: Annotated[str | None, typer.Option(help="list what this language lacks")] = None,
+) -> None:
+    """Every fault of the menus at once, as file:line: message."""
+    folder = directory or app.menus_dir(load(Settings))
+    if missing:
+        lacking = menus.missing(folder, missing)
+        typer.echo("\n".join(map(str, lacking)) or f"nothing is missing in {missing}")
+        raise typer.Exit(bool(lacking))
+    faults = menus.check(folder, limits=Limits())
+    for fault in faults:
+        typer.echo(str(fault))
+    raise typer.Exit(bool(faults))
+
+
+@cli.command()
+def draw() -> None:
+    """The menus as a mermaid diagram."""
+    typer.echo(menus.draw(menus.load(app.menus_dir(load(Settings)), limits=Limits())))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest shape."""
+    settings, stores = app.with_stores(load(Settings))
+    _migrate(settings)
+    if stores:
+        stores.stop()
+
+
+@cli.command()
+def doctor(
+    send_sms: Annotated[str | None, typer.Option(help="send a real SMS to this number")] = None,
+    collect: Annotated[str | None, typer.Option(help="collect one unit of money from this number")] = None,
+    *,
+    addresses: Annotated[bool, typer.Option(help="show callback addresses whole, secrets included")] = False,
+) -> None:
+    """Look at settings, stores, credentials and callback addresses, one line each."""
+    settings, _ = app.with_stores(load(Settings))
+    log.configure("CRITICAL")  # every line it would say is one of the doctor's own
+    looked = doctor_command.run(app.Application(settings), send_sms, collect, whole=addresses)
+    raise typer.Exit(asyncio.run(looked))
+
+
+@cli.command("setup-momo")
+def setup_momo(
+    collection_key: Annotated[str, typer.Option(prompt=True, hide_input=True, help="subscription key of Collection")],
+    disbursement_key: Annotated[str, typer.Option(prompt=True, hide_input=True, help="and of Disbursement")],
+    env_file: Annotated[Path, typer.Option(help="where the variables are written")] = Path(".env"),
+    base_url: Annotated[str, typer.Option()] = SANDBOX,
+    *,
+    collect: Annotated[bool, typer.Option(help="collect one euro from a test number")] = False,
+) -> None:
+    """Make MTN MoMo sandbox users and keys, try them, and write them to .env."""
+    keys = dict(zip(PRODUCTS, (collection_key, disbursement_key), strict=True))
+
+    async def run() -> None:
+        async with http.client() as client:
+            variables = await setup_momo_command.provision(client, load(Settings).public_url, keys, base_url)
+            status = await setup_momo_command.prove(client, Clock(), variables, collect=collect)
+        typer.echo(f"tokens fetched{f'; trial: {status}' if status else ''}")
+        setup_momo_command.write_env(env_file, variables)
+        typer.echo(f"{len(variables)} variables written to {env_file}")
+
+    asyncio.run(run())
+
+
+@cli.command()
+def bench(
+    seconds: Annotated[float, typer.Option(help="for each measurement")] = 10.0,
+) -> None:
+    """Measure this machine against a floor app, and print ratios."""
+    raise typer.Exit(bench_command.run(seconds))
+
+
+def _migrate(settings: Settings) -> None:
+    if settings.database_url:
+        migrations.upgrade(app.sqlalchemy_url(settings.database_url.get_secret_value()))
+
+
+def _said_plainly(command: Callable[[], Result]) -> Result:
+    """Run, and turn what the person can mend into one line and exit code 2."""
+    try:
+        return command()
+    except (SettingsError, EmbeddedError, menus.MenuFaults, setup_momo_command.SetupError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+
+
+def main() -> None:
+    """Start here."""
+    _said_plainly(cli)
+
+
+if __name__ == "__main__":
+    main()
