@@ -6,16 +6,17 @@ import signal
 import sys
 from datetime import timedelta
 
-from ussd_app import log, payments, worker
+from ussd_app import log, worker
 from ussd_app.app import Application
 from ussd_app.clock import Clock
 from ussd_app.config import Settings, load
 from ussd_app.messages import outcomes
+from ussd_app.payments import schedule
 
 worker.HEARTBEAT_SECONDS = 0.2
 worker.STALLED_SECONDS = 1.0
 worker.TEND = "* * * * * *"
-payments.CHECK_AGES = (1, 2, 3, 5, 10, 20, 30)
+schedule.CHECK_AGES = (1, 2, 3, 5, 10, 20, 30)
 outcomes.STALE = timedelta(seconds=2)
 outcomes.REPORT_WAIT = timedelta(seconds=1)
 

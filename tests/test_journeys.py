@@ -14,10 +14,11 @@ import pytest
 import uvicorn
 from journey import ARRANGED, PROMPT, Live, play, steps
 
-from ussd_app import ledger, payments, worker
+from ussd_app import ledger, worker
 from ussd_app.app import Application
 from ussd_app.config import Settings, load
 from ussd_app.money import Money
+from ussd_app.payments import schedule
 from ussd_app.sandbox import environment
 
 MENUS = Path(__file__).parents[1] / "menus"
@@ -59,8 +60,8 @@ async def application(database: str, redis_url: str, monkeypatch: pytest.MonkeyP
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(payments, "CHECK_AGES", (1, 2, 3, 5, 10))
-    monkeypatch.setattr(payments, "ASK_EVERY", timedelta(seconds=1))
+    monkeypatch.setattr(schedule, "CHECK_AGES", (1, 2, 3, 5, 10))
+    monkeypatch.setattr(schedule, "ASK_EVERY", timedelta(seconds=1))
     application = Application(load(Settings))
     async with _served(application, port):
         yield application

@@ -6,6 +6,7 @@ Sums are kept by a trigger (migrations/), which also locks both accounts in id o
 account with a floor (what we owe: clearing, fees, suspense) never has more debits, pending ones included, than credits.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -73,6 +74,12 @@ async def post(connection: AsyncConnection, pending: UUID, *, reason: str, at: d
 async def void(connection: AsyncConnection, pending: UUID, *, reason: str, at: datetime) -> None:
     """Give a pending transfer up; a second resolution is an IntegrityError."""
     await _resolve(connection, "void", pending, reason, at)
+
+
+async def lock(connection: AsyncConnection, names: Iterable[str], currency: str) -> None:
+    """Lock accounts for what follows in this commit, in id order, so that no two commits wait for each other."""
+    wanted = select(accounts.c.id).where(accounts.c.name.in_(names), accounts.c.currency == currency)
+    await connection.execute(wanted.order_by(accounts.c.id).with_for_update(key_share=True))
 
 
 async def sums(connection: AsyncConnection, account: str, currency: str) -> Sums:

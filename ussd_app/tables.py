@@ -89,8 +89,7 @@ payments = Table(
     Column("final_at", Moment),
     Column("attempts", Integer, nullable=False, server_default="0"),  # submissions
     Column("doubtful", Boolean, nullable=False, server_default="false"),  # one of them may have been taken unseen
-    Column("checks", Integer, nullable=False, server_default="0"),  # status queries of the polling
-    Column("next_check_at", Moment),
+    Column("checks", Integer, nullable=False, server_default="0"),  # status queries planned by the polling
     Column("asked_at", Moment),  # when a callback last had, or will have, the operator asked
     UniqueConstraint("order_id", "step"),
     Index("ix_payments_open", "created_at", postgresql_where=text("final_at IS NULL")),

@@ -8,10 +8,12 @@ from uuid import UUID
 
 import procrastinate
 from procrastinate import JobContext, RetryStrategy, builtin_tasks
+from procrastinate.jobs import Status
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app import log, metrics
+from ussd_app.jobs import MONEY
 from ussd_app.messages import Messages
 from ussd_app.orders import Orders
 
@@ -40,8 +42,8 @@ def register(app: procrastinate.App, orders: Orders, messages: Messages, engine:
         await orders.submit(UUID(payment))
 
     @app.task(name="payments.poll", retry=AGAIN)
-    async def poll(payment: str) -> None:
-        await orders.poll(UUID(payment))
+    async def poll(payment: str, number: int) -> None:
+        await orders.poll(UUID(payment), number)
 
     @app.task(name="payments.confirm", retry=AGAIN)
     async def confirm(payment: str) -> None:
@@ -53,7 +55,7 @@ def register(app: procrastinate.App, orders: Orders, messages: Messages, engine:
         await messages.pump(sender)
 
     @app.periodic(cron=TEND)
-    @app.task(name="worker.tend", queue="tend", queueing_lock="worker.tend", pass_context=True)
+    @app.task(name="worker.tend", queue="tend", priority=MONEY + 1, queueing_lock="worker.tend", pass_context=True)
     async def tend(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
         await _retry_stalled(context.app)
         await messages.wake()
@@ -80,7 +82,10 @@ async def run(app: procrastinate.App, *, signals: bool = True) -> None:
 
 
 async def _retry_stalled(app: procrastinate.App) -> None:
-    """Put back what a dead worker was doing."""
+    """Put back what a dead worker was doing; a periodic job comes again by itself."""
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
         log.get(__name__).warning("job of a dead worker", job=job.id, task=job.task_name)
-        await app.job_manager.retry_job(job)
+        if job.queueing_lock:
+            await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+        else:
+            await app.job_manager.retry_job(job)

@@ -7,152 +7,43 @@ undone, in the same commit that books it. Every path ends in a state the person 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import RowMapping, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import ledger
 from ussd_app.clock import Clock
 from ussd_app.config import Settings, provider
-from ussd_app.errors import Reason
 from ussd_app.ledger import Insufficient
 from ussd_app.messages import Messages
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import Kind, Status
-from ussd_app.payments import SUCCESSES, Change, Payments, Unresolved
+from ussd_app.operators import Kind, Pending
+from ussd_app.orders.model import (
+    Leg,
+    LimitReached,
+    Movement,
+    Order,
+    OrderKind,
+    Placed,
+    Receipt,
+    Recent,
+    Step,
+    order_of,
+)
+from ussd_app.payments import SUCCESSES, Change, Finding, Payments
 from ussd_app.tables import orders, payments
+
+__all__ = ["Leg", "LimitReached", "Movement", "Order", "OrderKind", "Orders", "Placed", "Receipt", "Recent", "Step"]
 
 RECENT = timedelta(minutes=15)  # a redial this soon opens on what is unresolved
 DAY = timedelta(hours=24)
 UNDO = "undo:"  # an undo's step is named after the step it undoes
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One row of orders, typed."""
-
-    id: UUID
-    code: str
-    kind: str
-    state: str
-    msisdn: Msisdn
-    recipient: Msisdn | None
-    language: str
-    amount: Money
-    fee: Money
-    details: Mapping[str, str]
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One movement of money: who, through whom, how much."""
-
-    operator: str
-    msisdn: Msisdn
-    amount: Money
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """An SMS: a template of menus/sms.toml and who gets it."""
-
-    template: str
-    msisdn: Msisdn
-
-
-class Step(Protocol):
-    """One step of an order kind."""
-
-    @property
-    def name(self) -> str:
-        """Its name in payments."""
-        ...
-
-    @property
-    def kind(self) -> Kind:
-        """What it asks of an operator."""
-        ...
-
-    def leg(self, order: Order) -> Leg:
-        """What this step moves."""
-        ...
-
-
-class OrderKind(Protocol):
-    """What a file of this folder declares, as ``KIND``."""
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """In the order they are taken."""
-        ...
-
-    def variables(self, order: Order) -> Mapping[str, Any]:
-        """What its receipts may say."""
-        ...
-
-    def party(self, order: Order, seen_by: Msisdn) -> str:
-        """The other side's name, for one line of somebody's movements."""
-        ...
-
-    def done(self, order: Order) -> tuple[Receipt, ...]:
-        """Receipts when every step has succeeded."""
-        ...
-
-    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:
-        """Receipts when a step has failed, before its undo (if there is anything to undo) has begun."""
-        ...
-
-    def undone(self, order: Order) -> tuple[Receipt, ...]:
-        """Receipts when what was collected has gone back."""
-        ...
-
-    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
-        """Receipts when nobody could find out in time and a person takes over."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """The order stands; its code is what people read out to support."""
-
-    reference: str
-
-
-@dataclass(frozen=True, slots=True)
-class LimitReached:
-    """More than this person may move in one payment or in one day."""
-
-    limit: Money
-
-
-@dataclass(frozen=True, slots=True)
-class Movement:
-    """One line of a person's account of what moved."""
-
-    at: datetime
-    label: str  # sent | received | refunded
-    money: Money
-    party: str
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """The latest order of the last RECENT, as its payer sees it."""
-
-    code: str
-    kind: str
-    amount: Money
-    state: str  # waiting | paid | failed | refunding | refunded
-    party: str
 
 
 class Orders:
@@ -215,9 +106,9 @@ class Orders:
         """Job: ask the operator for a payment."""
         await self._settle(payment, await self.payments.submit(payment))
 
-    async def poll(self, payment: UUID) -> None:
+    async def poll(self, payment: UUID, number: int) -> None:
         """Job: ask for its state, at growing intervals."""
-        await self._settle(payment, await self.payments.poll(payment))
+        await self._settle(payment, await self.payments.poll(payment, number))
 
     async def confirm(self, payment: UUID) -> None:
         """Job: ask for its state because a callback came."""
@@ -240,7 +131,7 @@ class Orders:
             row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
             return None
-        order = _order(row)
+        order = order_of(row)
         said = {"open": "waiting", "done": "paid", "failed": "failed", "undoing": "refunding", "undone": "refunded"}
         party = _kind(order.kind).party(order, msisdn)
         return Recent(order.code, order.kind, order.amount, said.get(order.state, "waiting"), party)
@@ -256,21 +147,29 @@ class Orders:
         )
         async with self.engine.connect() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        return [_movement(_order(row), row["finished_at"], msisdn) for row in rows]
+        return [_movement(order_of(row), row["finished_at"], msisdn) for row in rows]
 
-    async def _settle(self, payment: UUID, status: Status | Unresolved | None) -> None:
-        if status is None:
+    async def _settle(self, payment: UUID, status: Finding | None) -> None:
+        if status is None or isinstance(status, Pending):
             return
         self.clock.point("settle.before_commit")
         async with self.engine.begin() as connection:
             # Order before payment, always: two jobs of one order wait here, not for each other.
             of = select(payments.c.order_id).where(payments.c.id == payment).scalar_subquery()
             row = (await connection.execute(select(orders).where(orders.c.id == of).with_for_update())).mappings().one()
+            order = order_of(row)
+            await self._lock_accounts(connection, order)
             change = await self.payments.settle(connection, payment, status)
             if change:
-                await self._advance(connection, _order(row), change)
+                await self._advance(connection, order, change)
             self.clock.point("settle.in_commit")
         self.clock.point("settle.after_commit")
+
+    async def _lock_accounts(self, connection: AsyncConnection, order: Order) -> None:
+        """Every account of ours that this order's settling may touch."""
+        operators = {step.leg(order).operator for step in _kind(order.kind).steps}
+        floats = {self.payments.float_account(name, kind) for name in operators for kind in Kind}
+        await ledger.lock(connection, {*floats, ledger.FEES, ledger.RECEIVABLE}, order.amount.currency)
 
     async def _advance(self, connection: AsyncConnection, order: Order, change: Change) -> None:
         """What the order makes of a payment that has become final."""
@@ -415,7 +314,7 @@ class Orders:
             query = insert(orders).values(**values, code=self._code()).on_conflict_do_nothing(index_elements=["code"])
             row = (await connection.execute(query.returning(orders))).mappings().one_or_none()
             if row:
-                return _order(row)
+                return order_of(row)
 
     def _code(self) -> str:
         """Eight digits: seven at random, and a check digit that makes them a multiple of eleven by weight."""
@@ -429,22 +328,6 @@ class Orders:
 def _kind(name: str) -> OrderKind:
     found: OrderKind = provider("orders", name).KIND
     return found
-
-
-def _order(row: RowMapping) -> Order:
-    return Order(
-        id=row["id"],
-        code=row["code"],
-        kind=row["kind"],
-        state=row["state"],
-        msisdn=Msisdn(row["msisdn"]),
-        recipient=Msisdn(row["recipient"]) if row["recipient"] else None,
-        language=row["language"],
-        amount=Money(row["amount"], row["currency"]),
-        fee=Money(row["fee"], row["currency"]),
-        details=row["details"],
-        created_at=row["created_at"],
-    )
 
 
 def _movement(order: Order, at: datetime, seen_by: Msisdn) -> Movement:

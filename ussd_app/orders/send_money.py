@@ -1,6 +1,7 @@
 """Send money: collect amount and fee from the sender, disburse the amount to the recipient, or refund the sender."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -118,9 +119,9 @@ class AmountUnfit:
     step: Money
 
 
-def fee(amount: Money) -> Money:
-    """Our fee: 1 % of the amount, rounded up to a whole minor unit."""
-    return Money(-(-amount.minor // 100), amount.currency)
+def fee(amount: Money, step: int) -> Money:
+    """Our fee: 1 % of the amount, rounded up to a multiple of ``step`` minor units."""
+    return Money(-(-amount.minor // (100 * step)) * step, amount.currency)
 
 
 async def quote(
@@ -132,7 +133,7 @@ async def quote(
     payer, payee = (serving(party, orders.payments.operators) for party in (msisdn, recipient))
     if payer is None or payee is None:
         return NotReachable(msisdn if payer is None else recipient)
-    step = max(payer.step(amount.currency), payee.step(amount.currency))
+    step = _step(payer, payee, amount.currency)
     if amount.minor % step:
         return AmountUnfit(Money(step, amount.currency))
     limit = await orders.over_limit(msisdn, amount)
@@ -141,7 +142,8 @@ async def quote(
     active, name = await _holder(payee, recipient)
     if not active:
         return NotReachable(recipient)
-    return Quote(fee(amount), amount + fee(amount), name or recipient.national)
+    charged = fee(amount, step)
+    return Quote(charged, amount + charged, name or recipient.national)
 
 
 async def place(
@@ -172,9 +174,13 @@ async def place(
         recipient=recipient,
         language=language,
         amount=amount,
-        fee=fee(amount),
+        fee=fee(amount, _step(payer, payee, amount.currency)),
         details=details,
     )
+
+
+def _step(payer: Operator, payee: Operator, currency: str) -> int:
+    return math.lcm(payer.step(currency), payee.step(currency))
 
 
 def _recipient(order: Order) -> Msisdn:

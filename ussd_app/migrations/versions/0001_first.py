@@ -221,7 +221,6 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("doubtful", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("checks", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("next_check_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_payments_order_id")),
         sa.ForeignKeyConstraint(["refunds"], ["payments.id"], name=op.f("fk_payments_refunds")),

@@ -1,22 +1,16 @@
 """One collection, disbursement or refund, from intent to final. What an order makes of it is orders' business.
 
-    created --send--> sent --accept--> pending --succeed--> succeeded
-       ^--not_taken----' |                `-------fail----> failed --come_late--> late
-                         `--- succeed or fail: an answer, or a status query, may say so before "accepted" does
-    sent or pending --park--> parked --succeed or fail--> ...
-
-Money is asked for by a job, under the reference made with the intent; a retry carries the same one. Whatever is not
-listed as final by the operator stays pending, and is asked about at growing intervals until it is final or parked.
+Money is asked for by a job, under the reference made with the intent; a retry carries the same one. What is not listed
+as final by the operator stays pending, and is asked about at growing intervals (schedule.py) until it is final or
+parked. life.py draws the states.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from transitions import Machine
 
 from ussd_app import ledger, log, metrics
 from ussd_app.clock import Clock
@@ -26,72 +20,11 @@ from ussd_app.ledger import Insufficient
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Operator, Pending, Request, Status, Succeeded
+from ussd_app.payments import schedule
+from ussd_app.payments.life import SUCCESSES, Change, Finding, Life, Refused, Unresolved
 from ussd_app.tables import audit, callbacks, payment_events, payments
 
-MACHINE = Machine(
-    model=None,
-    states=["created", "sent", "pending", "parked", "succeeded", "failed", "late"],
-    initial="created",
-    transitions=[
-        ["send", ["created", "sent"], "sent"],
-        ["not_taken", "sent", "created"],
-        ["accept", "sent", "pending"],
-        ["park", ["sent", "pending"], "parked"],
-        ["succeed", ["created", "sent", "pending", "parked"], "succeeded"],
-        ["fail", ["created", "sent", "pending", "parked"], "failed"],
-        ["come_late", "failed", "late"],
-    ],
-    auto_transitions=False,
-    queued=False,
-)
-SUCCESSES = frozenset({"succeeded", "late"})
-FINAL = SUCCESSES | {"failed"}
-
-# Seconds after submission at which the operator is asked (wire/momo.md 1.6), then every EVERY until PATIENCE is over.
-CHECK_AGES: tuple[int, ...] = (10, 30, 60, 120, 300)
-EVERY = ((timedelta(hours=1), timedelta(minutes=5)), (timedelta(hours=72), timedelta(minutes=30)))
-PATIENCE = timedelta(hours=72)
-# A failure may be followed by success (law 11): it is looked at again this long after, in case no callback says so.
-SECOND_LOOKS = (timedelta(minutes=10), timedelta(hours=24))
-# A callback has the operator asked at most this often for one payment, however many arrive.
-ASK_EVERY = timedelta(seconds=10)
-# How often a call without an answer is made again under its reference, where the operator knows it for the same.
-ATTEMPTS_MAX = 4
-# How long a call that is certainly not taken is tried again before the payment has failed. What was collected waits
-# longer to be handed on; a refund never gives up before a person looks at it.
-GIVE_UP = {
-    Kind.COLLECTION: timedelta(minutes=2),
-    Kind.DISBURSEMENT: timedelta(minutes=15),
-    Kind.REFUND: PATIENCE,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Unresolved:
-    """Nobody could find out within PATIENCE: a person takes over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a payment has just become, for the order it belongs to."""
-
-    payment: RowMapping
-    became: str  # succeeded | failed | late | parked
-    reason: Reason | None = None
-
-
-@dataclass(slots=True)
-class Life:
-    """A payment's state, as the machine moves it."""
-
-    state: str
-
-    def fire(self, trigger: str) -> bool:
-        """Take a step if it is legal from here."""
-        if not MACHINE.events[trigger].transitions.get(self.state):
-            return False
-        MACHINE.events[trigger].trigger(self)
-        return True
+__all__ = ["SUCCESSES", "Change", "Finding", "Payments"]
 
 
 class Payments:
@@ -143,23 +76,24 @@ class Payments:
         await self.jobs.defer(connection, "payments.submit", at=now + after if after else None, payment=str(payment))
         return None
 
-    async def submit(self, payment: UUID) -> Status | None:
+    async def submit(self, payment: UUID) -> Finding | None:
         """Ask the operator for the movement; None where nothing is to be settled yet (or this has been done)."""
         row = await self._send(payment)
         return await self._submit(row) if row else None
 
-    async def poll(self, payment: UUID) -> Status | Unresolved | None:
-        """The next of the growing intervals: plan the one after, then ask."""
+    async def poll(self, payment: UUID, number: int) -> Finding | None:
+        """The ``number``-th question of the growing intervals: plan the next, then ask.
+
+        Its number, not its hour, tells whether it has been asked before: clocks differ.
+        """
         now = self.clock.now()
         async with self.engine.begin() as connection:
             row = await self._lock(connection, payment)
-            if row["next_check_at"] is None or row["next_check_at"] > now:
-                return None  # an older job run twice
-            following = self._next_check(row, now)
-            if following is None:
-                await connection.execute(update(payments).where(payments.c.id == payment).values(next_check_at=None))
-            else:
-                await self._plan_check(connection, payment, following, checks=row["checks"] + 1)
+            if row["checks"] != number or row["state"] in SUCCESSES:
+                return None  # an older job run twice, or one that is no longer needed
+            following = schedule.next_check(row, now)
+            if following:
+                await self._plan_check(connection, row, following)
         status = await self._ask(row)
         final = isinstance(status, Succeeded | Failed)
         return status if final or following or row["state"] == "failed" else Unresolved()
@@ -180,9 +114,9 @@ class Payments:
                 await self.called_back(connection, reference)
 
     async def called_back(self, connection: AsyncConnection, reference: UUID) -> None:
-        """Plan a confirm, at most one in ASK_EVERY for a payment; nothing for a reference nobody knows."""
+        """Plan a confirm, at most one in schedule.ASK_EVERY for a payment; nothing for a reference nobody knows."""
         now = self.clock.now()
-        due = func.greatest(now, func.coalesce(payments.c.asked_at + ASK_EVERY, now))
+        due = func.greatest(now, func.coalesce(payments.c.asked_at + schedule.ASK_EVERY, now))
         planned = await connection.execute(
             update(payments)
             .where(payments.c.id == reference, payments.c.state.not_in(SUCCESSES))
@@ -194,11 +128,15 @@ class Payments:
         if at is not None:
             await self.jobs.defer(connection, "payments.confirm", at=at if at > now else None, payment=str(reference))
 
-    async def settle(self, connection: AsyncConnection, payment: UUID, status: Status | Unresolved) -> Change | None:
+    async def settle(self, connection: AsyncConnection, payment: UUID, status: Finding) -> Change | None:
         """Book a final status inside the order's commit; None where it changes nothing any more."""
         row = await self._lock(connection, payment)
         if isinstance(status, Succeeded):
             return await self._succeeded(connection, row, status)
+        if isinstance(status, Refused):
+            # Refused now says nothing of an earlier attempt that may have been taken, nor of a later one.
+            fails = row["state"] in {"created", "sent"} and row["attempts"] == status.attempt and not row["doubtful"]
+            return await self._failed(connection, row, Failed(status.reason, status.raw)) if fails else None
         if isinstance(status, Failed):
             return await self._failed(connection, row, status)
         if isinstance(status, Unresolved) and await self._set(connection, row, "park"):
@@ -215,15 +153,12 @@ class Payments:
 
     async def _succeeded(self, connection: AsyncConnection, row: RowMapping, status: Succeeded) -> Change | None:
         if status.amount != Money(row["amount"], row["currency"]):
-            if not await self._set(connection, row, "park", next_check_at=None):
-                return None
-            await self.alert(connection, "another amount moved", payment=str(row["id"]), moved=str(status.amount))
-            return Change(row, "parked")
+            return await self._moved_another_amount(connection, row, status)
         now = self.clock.now()
-        if await self._set(connection, row, "succeed", receipt=status.receipt, final_at=now, next_check_at=None):
+        if await self._set(connection, row, "succeed", receipt=status.receipt, final_at=now):
             await ledger.post(connection, row["hold"], reason=f"{row['step']} succeeded", at=now)
             became = "succeeded"
-        elif await self._set(connection, row, "come_late", receipt=status.receipt, final_at=now, next_check_at=None):
+        elif await self._set(connection, row, "come_late", receipt=status.receipt, final_at=now):
             became = "late"  # its hold was voided: how it is booked depends on what the order did meanwhile
             await self.alert(connection, "late success", payment=str(row["id"]), step=row["step"])
         else:
@@ -231,13 +166,24 @@ class Payments:
         metrics.PAYMENTS.labels(row["operator"], row["kind"], became).inc()
         return Change(row, became)
 
+    async def _moved_another_amount(
+        self, connection: AsyncConnection, row: RowMapping, status: Succeeded
+    ) -> Change | None:
+        """A person is told once, whatever the payment was; nothing is booked before they have looked."""
+        parked = await self._set(connection, row, "park", receipt=status.receipt)
+        if not parked and (row["state"] != "failed" or row["receipt"]):
+            return None
+        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(receipt=status.receipt))
+        await self.alert(connection, "another amount moved", payment=str(row["id"]), moved=str(status.amount))
+        return Change(row, "parked") if parked else None
+
     async def _failed(self, connection: AsyncConnection, row: RowMapping, status: Failed) -> Change | None:
         now = self.clock.now()
-        if not await self._set(connection, row, "fail", reason=status.reason, final_at=now, next_check_at=None):
+        if not await self._set(connection, row, "fail", reason=status.reason, final_at=now):
             return None
         await ledger.void(connection, row["hold"], reason=f"{row['step']} {status.reason}", at=now)
         if row["attempts"]:
-            await self._plan_check(connection, row["id"], now + SECOND_LOOKS[0])
+            await self._plan_check(connection, row, now + schedule.SECOND_LOOKS[0])
         metrics.PAYMENTS.labels(row["operator"], row["kind"], status.reason).inc()
         return Change(row, "failed", status.reason)
 
@@ -270,33 +216,30 @@ class Payments:
         now = self.clock.now()
         async with self.engine.begin() as connection:
             row = await self._lock(connection, payment)
-            operator = self.operators[row["operator"]]
             if row["state"] not in {"created", "sent"}:
                 return None
-            if row["state"] == "sent" and row["kind"] not in operator.deduplicates:
-                return None  # it may have been taken before this worker's predecessor died: the polling finds out
-            await self._set(
-                connection, row, "send", attempts=row["attempts"] + 1, submitted_at=row["submitted_at"] or now
-            )
+            again = row["state"] == "sent"  # its worker died in the call, or it had no answer
+            if again and row["kind"] not in self.operators[row["operator"]].deduplicates:
+                return None  # it may have been taken: the polling finds out
+            values = {"attempts": row["attempts"] + 1, "doubtful": row["doubtful"] or again}
+            await self._set(connection, row, "send", submitted_at=row["submitted_at"] or now, **values)
             if not row["attempts"]:
-                await self._plan_check(connection, payment, now + timedelta(seconds=CHECK_AGES[0]))
+                await self._plan_check(connection, row, now + timedelta(seconds=schedule.CHECK_AGES[0]))
             self.clock.point(f"{row['kind']}.send.in_commit")
-        return row
+            return await self._lock(connection, payment)
 
-    async def _submit(self, row: RowMapping) -> Status | None:
-        """Ask, and classify the answer; the row's ``doubtful`` is what earlier attempts left behind."""
-        operator = self.operators[row["operator"]]
+    async def _submit(self, row: RowMapping) -> Finding | None:
+        """Ask, and classify the answer."""
         self.clock.point(f"{row['kind']}.submit.before_http")
         try:
-            status = await operator.submit(self._request(row))
+            status = await self.operators[row["operator"]].submit(self._request(row))
         except Rejected as error:
-            # Refused now says nothing of an earlier attempt that may have been taken.
-            return None if row["doubtful"] else Failed(error.reason, error.detail)
+            return Refused(row["attempts"], error.reason, error.detail)
         except Unknown as error:
             await self._doubt(row["id"], error)
             return None
         except Throttled as error:
-            return await self._not_taken(row["id"], error)
+            return await self._not_taken(row, error)
         self.clock.point(f"{row['kind']}.submit.after_http")
         if isinstance(status, Pending):
             await self._accepted(row["id"])
@@ -310,24 +253,23 @@ class Payments:
             self.clock.point(f"{row['kind']}.accept.in_commit")
         self.clock.point(f"{row['kind']}.accept.after_commit")
 
-    async def _not_taken(self, payment: UUID, error: Throttled) -> Status | None:
+    async def _not_taken(self, sent: RowMapping, error: Throttled) -> Finding | None:
+        """Try again for as long as its kind may, then fail it if the operator knows nothing of it."""
         now = self.clock.now()
         async with self.engine.begin() as connection:
-            row = await self._lock(connection, payment)
-            if row["state"] != "sent":
+            row = await self._lock(connection, sent["id"])
+            if row["state"] != "sent" or row["attempts"] != sent["attempts"]:
                 return None
             if not row["doubtful"]:
                 await self._set(connection, row, "not_taken")
-            if now - row["created_at"] < GIVE_UP[Kind(row["kind"])]:
+            if now - row["created_at"] < schedule.GIVE_UP[Kind(row["kind"])]:
                 await self._submit_again(connection, row, error.after)
                 return None
-        if row["doubtful"]:
-            return None  # an attempt that may have been taken forbids to call it failed; the polling goes on
         # A gateway may say "busy" for a request that did pass it: the last word is the operator's own.
         status = await self._ask(row)
-        if status is None:
-            return Failed(Reason.SERVICE_UNAVAILABLE, error.detail)
-        return None if isinstance(status, Pending) else status
+        if isinstance(status, Pending):
+            await self._accepted(row["id"])
+        return status or Refused(row["attempts"], Reason.SERVICE_UNAVAILABLE, error.detail)
 
     async def _doubt(self, payment: UUID, error: Unknown) -> None:
         async with self.engine.begin() as connection:
@@ -335,27 +277,17 @@ class Payments:
             await connection.execute(update(payments).where(payments.c.id == payment).values(doubtful=True))
             await self._event(connection, payment, "unknown", {"detail": error.detail})
             deduplicated = row["kind"] in self.operators[row["operator"]].deduplicates
-            if row["state"] == "sent" and deduplicated and row["attempts"] < ATTEMPTS_MAX:
+            if row["state"] == "sent" and deduplicated and row["attempts"] < schedule.ATTEMPTS_MAX:
                 await self._submit_again(connection, row, 2.0)
 
     async def _submit_again(self, connection: AsyncConnection, row: RowMapping, after: float) -> None:
         wait = timedelta(seconds=max(after, min(2.0 ** row["attempts"], 60.0)))
         await self.jobs.defer(connection, "payments.submit", at=self.clock.now() + wait, payment=str(row["id"]))
 
-    def _next_check(self, row: RowMapping, now: datetime) -> datetime | None:
-        if row["state"] == "failed":
-            return now + SECOND_LOOKS[1] if now - row["final_at"] < SECOND_LOOKS[1] else None
-        age: timedelta = now - row["submitted_at"]
-        for seconds in CHECK_AGES:
-            if age.total_seconds() < seconds:
-                return now - age + timedelta(seconds=seconds)
-        intervals = (interval for until, interval in EVERY if age < until)
-        interval = next(intervals, None)
-        return now + interval if interval else None
-
-    async def _plan_check(self, connection: AsyncConnection, payment: UUID, at: datetime, **values: object) -> None:
-        await connection.execute(update(payments).where(payments.c.id == payment).values(next_check_at=at, **values))
-        await self.jobs.defer(connection, "payments.poll", at=at, payment=str(payment))
+    async def _plan_check(self, connection: AsyncConnection, row: RowMapping, at: datetime) -> None:
+        number = row["checks"] + 1
+        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(checks=number))
+        await self.jobs.defer(connection, "payments.poll", at=at, payment=str(row["id"]), number=number)
 
     async def _set(self, connection: AsyncConnection, row: RowMapping, trigger: str, **values: object) -> bool:
         """Take a step of the machine, with its event; False where it is not legal from the row's state."""
@@ -382,9 +314,13 @@ class Payments:
         query = select(payments).where(payments.c.id == payment).with_for_update()
         return (await connection.execute(query)).mappings().one()
 
+    def float_account(self, operator: str, kind: str) -> str:
+        """The name of the account that holds what an operator holds for us."""
+        return ledger.float_account(operator, kind, shared=self.operators[operator].one_float)
+
     def _sides(self, order: UUID, kind: str, operator: str) -> tuple[str, str]:
         """Debit and credit: money in raises the float and what we owe, money out lowers both."""
-        held = ledger.float_account(operator, kind, shared=self.operators[operator].one_float)
+        held = self.float_account(operator, kind)
         clearing = ledger.clearing_account(order)
         return (held, clearing) if kind == Kind.COLLECTION else (clearing, held)
 
