@@ -9,7 +9,9 @@ demo: .venv/installed
 	$(BIN)/ussd-app demo --country $(or $(COUNTRY),GH)
 
 test: .venv/installed
-	$(BIN)/coverage run -m pytest -m "not long"
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 -m "not long"
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered | tail -n 25
 
 test-long: .venv/installed

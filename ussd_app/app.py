@@ -13,7 +13,8 @@ from uuid import uuid4
 import httpx2 as httpx
 import procrastinate
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
@@ -73,7 +74,7 @@ class Application:
         self.settings = settings
         self.clock = clock or Clock()
         self.http = http.client()
-        self.redis = redis_client.connect(settings.redis_url.get_secret_value())
+        self.redis = _redis(settings.redis_url.get_secret_value())
         database = sqlalchemy_url(settings.database_url.get_secret_value())
         self.engine: AsyncEngine = create_async_engine(database, pool_size=POOL_CONNECTIONS, pool_pre_ping=True)
         self.jobs = procrastinate.App(
@@ -206,9 +207,20 @@ class Application:
 def sqlalchemy_url(url: str) -> str:
     """A Postgres URL in any usual spelling, for SQLAlchemy with psycopg."""
     scheme, separator, rest = url.partition("://")
-    if scheme not in {"postgres", "postgresql", "postgresql+psycopg"} or not separator:
+    try:
+        known = separator and scheme in {"postgres", "postgresql", "postgresql+psycopg"} and make_url(f"x://{rest}")
+    except (ArgumentError, ValueError):
+        known = None
+    if not known:
         raise SettingsError("DATABASE_URL must look like postgresql://user:password@host:5432/name")
     return f"postgresql+psycopg://{rest}"
+
+
+def _redis(url: str) -> redis_client.Client:
+    try:
+        return redis_client.connect(url)
+    except (ValueError, IndexError, StopIteration):
+        raise SettingsError("REDIS_URL must look like redis://:password@host:6379/0 (see .env.example)") from None
 
 
 def _kept_key(path: Path) -> str:

@@ -2,16 +2,44 @@
 
 import hashlib
 import hmac
+import re
 from importlib import import_module
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, NonNegativeInt, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableError
 
-Names = Annotated[tuple[str, ...], NoDecode]
+from ussd_app.msisdn import CURRENCIES
+
+
+def _one_at_least(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("names nobody")
+    return value
+
+
+def _are_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for network in value:
+        ip_network(network, strict=False)
+    return value
+
+
+def _is_segment(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\w.~-]+", value.get_secret_value(), re.ASCII):
+        raise ValueError("may hold letters, digits and . _ ~ - only: it stands in an address")
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, AfterValidator(_one_at_least)]
+Networks = Annotated[tuple[str, ...], NoDecode, AfterValidator(_are_networks)]  # CIDR ranges
+Segment = Annotated[SecretStr, AfterValidator(_is_segment)]  # a secret that stands in an address
+
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class SettingsError(Exception):
@@ -41,14 +69,14 @@ class Settings(Environment):
     redis_url: SecretStr | None = None
     database_url: SecretStr | None = None
     data_dir: Path = Path(".data")
-    country: str = Field(default="GH", pattern="^[A-Z]{2}$")
+    country: str = "GH"
     aggregators: Names = ("africastalking", "mtn")
     operators: Names = ("mtn_momo",)
     senders: Names = ("mtn", "africastalking", "console")
     menus_dir: Path | None = None
-    daily_limit: int = 5_000  # major units a person may send in 24 hours
-    payment_limit: int = 2_000  # major units in one payment
-    prompt_delay_ms: int = 1_000  # between the END of a dialogue and the operator's prompt (design.md law 7)
+    daily_limit: PositiveInt = 5_000  # major units a person may send in 24 hours
+    payment_limit: PositiveInt = 2_000  # major units in one payment
+    prompt_delay_ms: NonNegativeInt = 1_000  # between the END of a dialogue and the operator's prompt (design.md law 7)
     log_level: str = "INFO"
     sandbox: bool = False  # serve the imitated providers at /sandbox
     allow_sandbox: bool = False
@@ -57,17 +85,42 @@ class Settings(Environment):
     @field_validator("service_code")
     @classmethod
     def _is_dialled(cls, value: str) -> str:
-        if not value.strip("*#").replace("*", "").isdigit():
+        if not re.fullmatch(r"\*?[0-9]+(\*[0-9]+)*#?", value):
             raise ValueError("must look like *920*55#")
         return f"*{value.strip('*#')}#"
 
     @field_validator("public_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or parts.query or parts.fragment:
             raise ValueError("must be an http or https address")
         return value.rstrip("/")
+
+    @field_validator("country")
+    @classmethod
+    def _is_served(cls, value: str) -> str:
+        if value not in CURRENCIES:
+            raise ValueError(f"must be one of {', '.join(sorted(CURRENCIES))}")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_level(cls, value: str) -> str:
+        if value.upper() not in LEVELS:
+            raise ValueError(f"must be one of {', '.join(LEVELS)}")
+        return value.upper()
+
+    @field_validator("menus_dir")
+    @classmethod
+    def _holds_menus(cls, value: Path | None) -> Path | None:
+        if value and not (value / "main.toml").is_file():
+            raise ValueError("must be a folder with a main.toml")
+        return value
 
     @property
     def code(self) -> str:
@@ -97,12 +150,15 @@ SettingsClass = TypeVar("SettingsClass", bound=Environment)
 
 def load(cls: type[SettingsClass], **given: Any) -> SettingsClass:  # noqa: ANN401 - any field of the class
     """Read one settings class; raises SettingsError naming the first variable that is wrong."""
+    prefix = cls.model_config.get("env_prefix", "")
     try:
         return cls(**given)
+    except UnreadableError as error:
+        named = re.search(r'field "(\w+)"', str(error))
+        raise SettingsError(f"{prefix}{named[1].upper() if named else '...'} is not readable JSON") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0]) if first["loc"] else ""
-        prefix = cls.model_config.get("env_prefix", "")
         described = cls.model_fields[field].description if field in cls.model_fields else None
         said = "is not set" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{(prefix + field).upper()} {said}{f' ({described})' if described else ''}") from None

@@ -4,7 +4,8 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -29,11 +30,13 @@ def configure(level: str = "INFO", *, pretty: bool = False) -> None:
     structlog.configure(
         processors=[*shared, structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
     # Libraries speak through logging; their warnings are ours to hear, their chatter is not. No locals, no URLs.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(cast("TextIO", _StandardError()))
+    handler.setFormatter(_MaskingFormatter("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("transitions").setLevel(logging.WARNING)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 
@@ -44,10 +47,34 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
+class _StandardError:
+    """Standard error as it is at each line (loggers are bound once); a line that cannot be written fails nobody."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+class _MaskingFormatter(logging.Formatter):
+    """What libraries log, tracebacks included, with its numbers masked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _mask_numbers(super().format(record))
+
+
+def _mask_numbers(text: str) -> str:
+    return NUMBER.sub(lambda found: mask(found.group()), text)
+
+
 def _masked(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         if key in {"msisdn", "subscriber"} and value:
             event[key] = mask(str(value))
         elif key not in KEPT and isinstance(value, str):
-            event[key] = NUMBER.sub(lambda found: mask(found.group()), value)
+            event[key] = _mask_numbers(value)
     return event

@@ -54,9 +54,9 @@ class Msisdn(str):
 
 
 def mask(number: str) -> str:
-    """Any subscriber id with its middle hidden."""
+    """Any subscriber id with four digits of its middle hidden, or all of it where it is short."""
     digits = number.lstrip("+")
-    return f"{digits[:5]}****{digits[-3:]}" if len(digits) > 8 else "****"  # noqa: PLR2004 - shorter would show it all
+    return f"{digits[:-7]}****{digits[-3:]}" if len(digits) > 8 else "****"  # noqa: PLR2004 - the rest would tell it
 
 
 @lru_cache(maxsize=4096)

@@ -129,6 +129,8 @@ def _master(url: SplitResult, options: dict[str, Any]) -> Redis:
     account, _, hosts = url.netloc.rpartition("@")
     user, _, password = account.partition(":")
     name, _, database = url.path.strip("/").partition("/")
+    if not name:
+        raise ValueError("sentinels watch over a master by its name")
     sentinels = [(host, int(port or 26379)) for host, _, port in (pair.partition(":") for pair in hosts.split(","))]
     sentinel = Sentinel(sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call] # redis-py's omission
     master: Redis = sentinel.master_for(

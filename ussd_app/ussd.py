@@ -30,7 +30,7 @@ class Turn:
     msisdn: Msisdn | None
     service_code: str  # as sent; only echoed
     event: Event
-    text: str  # cumulative: the whole history; else the newest entry; on BEGIN the pre-typed digits, ``1*2``
+    text: str = field(repr=False)  # cumulative: all of it; else the newest entry; on BEGIN pre-typed digits, ``1*2``
     cumulative: bool = False
     hop_id: str = ""  # exact id of this hop where the aggregator has one
     doubtful_end: bool = False  # an entry in an envelope that says "end": believed only on a session we know

@@ -4,11 +4,15 @@ A job's argument is an id. It looks at the row first and acts second, so that ru
 raises, or whose worker dies, is run again.
 """
 
+import asyncio
+from contextlib import nullcontext
 from uuid import UUID
 
 import procrastinate
 from procrastinate import JobContext, RetryStrategy, builtin_tasks
+from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
+from procrastinate.signals import on_stop
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -70,15 +74,36 @@ def register(app: procrastinate.App, orders: Orders, messages: Messages, engine:
 
 async def run(app: procrastinate.App, *, signals: bool = True) -> None:
     """Work until told to stop (SIGINT or SIGTERM); jobs under way get GRACE_SECONDS to end."""
-    await app.run_worker_async(
-        concurrency=CONCURRENCY,
-        fetch_job_polling_interval=POLL_SECONDS,
-        update_heartbeat_interval=HEARTBEAT_SECONDS,
-        stalled_worker_timeout=STALLED_SECONDS,
-        shutdown_graceful_timeout=GRACE_SECONDS,
-        install_signal_handlers=signals,
-        delete_jobs="successful",
-    )
+    told = asyncio.Event()
+    with on_stop(told.set) if signals else nullcontext():
+        stopping = asyncio.create_task(told.wait())
+        working = asyncio.create_task(_work(app))
+        try:
+            while not told.is_set():
+                await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if working.done() and not told.is_set():
+                    working = asyncio.create_task(_work(app))
+        finally:
+            stopping.cancel()
+            working.cancel()  # which Procrastinate takes as a request to stop gracefully
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+async def _work(app: procrastinate.App) -> None:
+    """One life of Procrastinate's worker, which ends as if told to whenever Postgres is away."""
+    try:
+        await app.run_worker_async(
+            concurrency=CONCURRENCY,
+            fetch_job_polling_interval=POLL_SECONDS,
+            update_heartbeat_interval=HEARTBEAT_SECONDS,
+            stalled_worker_timeout=STALLED_SECONDS,
+            shutdown_graceful_timeout=GRACE_SECONDS,
+            install_signal_handlers=False,
+            delete_jobs="successful",
+        )
+    except ConnectorException as error:
+        log.get(__name__).warning("worker lost Postgres", error=str(error))
+    await asyncio.sleep(POLL_SECONDS)
 
 
 async def _retry_stalled(app: procrastinate.App) -> None:

@@ -1,17 +1,14 @@
 """USSD aggregators: one file each, turning their request into a Turn and our Reply into their response."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import ip_network
-from typing import Annotated, Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from pydantic import SecretStr, field_validator
-from pydantic_settings import NoDecode
+from pydantic import NonNegativeInt, PositiveInt
 from starlette.responses import Response
 
 from ussd_app import msisdn
-from ussd_app.config import Environment
+from ussd_app.config import Environment, Networks, Segment
 from ussd_app.msisdn import InvalidMsisdn, Msisdn
 from ussd_app.ussd import Reply, Turn
 
@@ -21,25 +18,11 @@ ID_CHARS_MAX = 128  # of a session id, number or code; the longest documented ha
 class AggregatorSettings(Environment):
     """What every aggregator can be told; each file subclasses it with its own ``env_prefix``."""
 
-    ussd_secret: SecretStr | None = None  # last path segment of its callback address
-    ussd_allowed_ips: Annotated[tuple[str, ...], NoDecode] = ()  # CIDR ranges its callbacks come from
-    repeat_window_ms: int = 1_000  # design.md law 3
-    screen_septets: int = 160
-    opening_septets: int = 140
-
-    @field_validator("ussd_secret")
-    @classmethod
-    def _is_segment(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not re.fullmatch(r"[\w.~-]+", value.get_secret_value(), re.ASCII):
-            raise ValueError("may hold letters, digits and . _ ~ - only: it stands in an address")
-        return value
-
-    @field_validator("ussd_allowed_ips")
-    @classmethod
-    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            ip_network(network, strict=False)
-        return value
+    ussd_secret: Segment | None = None  # last path segment of its callback address
+    ussd_allowed_ips: Networks = ()  # CIDR ranges its callbacks come from
+    repeat_window_ms: NonNegativeInt = 1_000  # design.md law 3
+    screen_septets: PositiveInt = 160
+    opening_septets: PositiveInt = 140
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +30,7 @@ class Callback:
     """A request's decoded body (or query), before anyone knows what it means."""
 
     format: str  # "form" | "json" | "query" | "xml"
-    fields: Mapping[str, Any]
+    fields: Mapping[str, Any] = field(repr=False)  # what was typed is among them
 
 
 class Malformed(ValueError):

@@ -67,6 +67,9 @@ class Wording(Protocol):
         """Every text in every language."""
 
 
+ID_CHARS_MAX = 128  # of a report's ids; ours have 36
+
+
 class Messages:
     """The SMS queue. ``senders`` stand in order of priority."""
 
@@ -124,6 +127,8 @@ class Messages:
         KeyError for a sender not in use.
         """
         parsed = self._senders[sender].parse_report(content_type, body) if kind == "reports" else None
+        if parsed and not all(map(_is_storable, (parsed.external_id, parsed.correlator))):
+            parsed = None  # no id of ours looks like that
         row = {
             "sender": sender, "kind": "report" if kind == "reports" else "inbound", "content_type": content_type,
             "body": body, "external_id": parsed and parsed.external_id, "correlator": parsed and parsed.correlator,
@@ -152,3 +157,8 @@ class Messages:
             await connection.execute(orphaned.values(sender=self._first))
             for sender in (await connection.execute(due)).scalars().all():
                 await self._outcomes.wake(connection, sender)
+
+
+def _is_storable(text: str | None) -> bool:
+    """Whether it can be an id: Postgres takes no NUL and no half of a surrogate pair, and its indexes no long ones."""
+    return text is None or (len(text) <= ID_CHARS_MAX and text.isprintable())

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from ussd_app import gsm, log, metrics
 from ussd_app.clock import Clock
-from ussd_app.config import Environment, Names
+from ussd_app.config import Environment, Networks, Segment
 from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.http import RETRY_SECONDS, Answer, call
 from ussd_app.money import InvalidAmount, Money
@@ -107,8 +107,8 @@ class Settings(Environment):
     )
     api_user: str | None = Field(None, description="`ussd-app setup-momo` makes one; in production: Partner Portal")
     api_key: SecretStr | None = Field(None, description="`ussd-app setup-momo` makes it; in production: Partner Portal")
-    callback_secret: SecretStr | None = None
-    allowed_ips: Names = ()  # CIDR ranges MTN's callbacks come from
+    callback_secret: Segment | None = None
+    allowed_ips: Networks = ()  # CIDR ranges MTN's callbacks come from
     one_wallet: bool = True  # collections and disbursements show one balance (section 1.5)
     steps: dict[str, PositiveInt] = Field({}, description='minor units, such as {"GHS": 10}; 1 where not listed')
 

@@ -37,7 +37,7 @@ from ussd_app.orders.model import (
     order_of,
 )
 from ussd_app.payments import SUCCESSES, Change, Finding, Payments
-from ussd_app.tables import orders, payments
+from ussd_app.tables import orders, payments, subscribers
 
 __all__ = ["Leg", "LimitReached", "Movement", "Order", "OrderKind", "Orders", "Placed", "Receipt", "Recent", "Step"]
 
@@ -219,7 +219,7 @@ class Orders:
             .all()
         )
         for row in collected:
-            await self.payments.create(
+            short = await self.payments.create(
                 connection,
                 order.id,
                 UNDO + row["step"],
@@ -230,6 +230,8 @@ class Orders:
                 label=order.code,
                 refunds=row["id"],
             )
+            if isinstance(short, Insufficient):
+                raise LookupError(f"order {order.id} gives back more than it has")  # noqa: TRY004 - a result, no type
         await self._state(connection, order, "undoing" if collected else "failed")
 
     async def _begin(
@@ -279,10 +281,15 @@ class Orders:
                 key=f"{order.id}:{receipt.template}:{receipt.msisdn.digits}",
                 msisdn=receipt.msisdn,
                 template=receipt.template,
-                language=order.language,
+                language=await self._language(connection, receipt.msisdn) or order.language,
                 variables=variables,
                 order_id=order.id,
             )
+
+    async def _language(self, connection: AsyncConnection, msisdn: Msisdn) -> str | None:
+        """What somebody we know reads."""
+        query = select(subscribers.c.language).where(subscribers.c.msisdn == msisdn)
+        return (await connection.execute(query)).scalar_one_or_none()
 
     async def _placed(self, connection: AsyncConnection, run: str, digest: str) -> Placed | None:
         query = select(orders.c.code, orders.c.digest).where(orders.c.run == run)

@@ -255,14 +255,13 @@ class Payments:
 
     async def _not_taken(self, sent: RowMapping, error: Throttled) -> Finding | None:
         """Try again for as long as its kind may, then fail it if the operator knows nothing of it."""
-        now = self.clock.now()
         async with self.engine.begin() as connection:
             row = await self._lock(connection, sent["id"])
             if row["state"] != "sent" or row["attempts"] != sent["attempts"]:
                 return None
             if not row["doubtful"]:
                 await self._set(connection, row, "not_taken")
-            if now - row["created_at"] < schedule.GIVE_UP[Kind(row["kind"])]:
+            if self._is_early(row):
                 await self._submit_again(connection, row, error.after)
                 return None
         # A gateway may say "busy" for a request that did pass it: the last word is the operator's own.
@@ -277,8 +276,12 @@ class Payments:
             await connection.execute(update(payments).where(payments.c.id == payment).values(doubtful=True))
             await self._event(connection, payment, "unknown", {"detail": error.detail})
             deduplicated = row["kind"] in self.operators[row["operator"]].deduplicates
-            if row["state"] == "sent" and deduplicated and row["attempts"] < schedule.ATTEMPTS_MAX:
+            if row["state"] == "sent" and deduplicated and self._is_early(row):
                 await self._submit_again(connection, row, 2.0)
+
+    def _is_early(self, row: RowMapping) -> bool:
+        """Whether its kind may still be tried again."""
+        return bool(self.clock.now() - row["created_at"] < schedule.GIVE_UP[Kind(row["kind"])])
 
     async def _submit_again(self, connection: AsyncConnection, row: RowMapping, after: float) -> None:
         wait = timedelta(seconds=max(after, min(2.0 ** row["attempts"], 60.0)))

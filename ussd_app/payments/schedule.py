@@ -14,10 +14,9 @@ PATIENCE = timedelta(hours=72)
 SECOND_LOOKS = (timedelta(minutes=10), timedelta(hours=24))
 # A callback has the operator asked at most this often for one payment, however many arrive.
 ASK_EVERY = timedelta(seconds=10)
-# How often a call without an answer is made again under its reference, where the operator knows it for the same.
-ATTEMPTS_MAX = 4
-# How long a call that is certainly not taken is tried again before the payment has failed. What was collected waits
-# longer to be handed on; a refund never gives up before a person looks at it.
+# How long a call is tried again: one that was certainly not taken, until the payment has failed; one without an
+# answer, under its reference, where the operator knows it for the same. What was collected waits longer to be handed
+# on; a refund never gives up before a person looks at it.
 GIVE_UP = {
     Kind.COLLECTION: timedelta(minutes=2),
     Kind.DISBURSEMENT: timedelta(minutes=15),

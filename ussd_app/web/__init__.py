@@ -100,6 +100,7 @@ class Web:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        self._storing: set[asyncio.Task[bool]] = set()
         self.open = [each for each in parts.aggregators.values() if _is_open(each)]
 
     async def shared(self, request: Request) -> Response:
@@ -180,16 +181,28 @@ class Web:
     async def _keep(self, request: Request, doors: Mapping[str, Door], name: str, path: str, sink: Sink) -> Response:
         _knock(request, doors.get(name))
         body = await bodies.read(request, bodies.CALLBACK_BYTES_MAX, self._deadline())
-        try:
-            async with asyncio.timeout(STORE_SECONDS):
-                await sink(name, path, request.headers.get("content-type", ""), body)
-        except Exception as error:  # noqa: BLE001 - whatever kept it from being stored, the provider must send it again
-            logger.error("callback not stored", provider=name, **fault(error))  # noqa: TRY400 - fault() hides its words
-            raise HTTPException(503, "not stored") from None
+        storing = asyncio.create_task(_store(sink, name, path, request.headers.get("content-type", ""), body))
+        # A task of its own: a database that hangs would not let go of us even when cancelled.
+        done, _ = await asyncio.wait({storing}, timeout=STORE_SECONDS)
+        if not done:
+            self._storing.add(storing)
+            storing.add_done_callback(self._storing.discard)
+            storing.cancel()
+        if not done or not storing.result():
+            raise HTTPException(503, "not stored")  # whatever it was, the provider must send it again
         return PlainTextResponse("")
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.parts.hop_seconds
+
+
+async def _store(sink: Sink, name: str, path: str, content_type: str, body: bytes) -> bool:
+    try:
+        await sink(name, path, content_type, body)
+    except Exception as error:  # noqa: BLE001 - the log says what it was, without its words
+        logger.error("callback not stored", provider=name, **fault(error))  # noqa: TRY400 - fault() hides its words
+        return False
+    return True
 
 
 def _is_open(aggregator: Aggregator) -> bool:

@@ -15,6 +15,7 @@ from ussd_app.sessions import Copy, Hop, Late, SessionsAway
 from ussd_app.ussd import Effects, Event, Reply, Turn
 
 HOP_SECONDS = 5.0  # from the request's first byte; no network waits longer than 10 s
+SHORT = 5  # digits of a subscriber id that may stand in any session id by chance
 KEEP_SECONDS = 1.0  # for storing the last words of a hop that failed
 
 logger = log.get(__name__)
@@ -90,7 +91,7 @@ class Hops:
         metrics.HOP_SECONDS.observe(seconds)
         logger.info(
             "hop",
-            session_id=turn.session_id,
+            session_id=_session(turn),
             msisdn=mask(turn.msisdn or turn.subscriber),
             aggregator=aggregator.name,
             flow=effects.flow,
@@ -104,7 +105,7 @@ class Hops:
         try:
             await self.sessions.end(turn)
         except Exception as error:  # noqa: BLE001 - a notice is answered 200 whatever happened inside
-            logger.warning("notice not kept", session_id=turn.session_id, **fault(error))
+            logger.warning("notice not kept", session_id=_session(turn), **fault(error))
         return aggregator.acknowledge(turn)
 
     async def _reply(self, turn: Turn, repeat_window_ms: int, effects: Effects, deadline: float) -> tuple[Reply, str]:
@@ -123,7 +124,7 @@ class Hops:
             failure = asyncio.CancelledError() if task.cancelled() else task.exception()
         if failure is None:
             return task.result()
-        logger.error("hop failed", session_id=turn.session_id, **fault(failure))
+        logger.error("hop failed", session_id=_session(turn), **fault(failure))
         return await self._last_words(begun[0] if begun else None, effects, failure)
 
     async def _turn(self, turn: Turn, repeat_window_ms: int, effects: Effects, begun: list[Hop]) -> tuple[Reply, str]:
@@ -165,6 +166,12 @@ class Hops:
         self._cut_short.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+def _session(turn: Turn) -> str:
+    """The aggregator's session id; some name it after the subscriber, whose number no log shows."""
+    number = turn.subscriber.lstrip("+")[-9:]
+    return turn.session_id.replace(number, "****") if len(number) > SHORT else turn.session_id
 
 
 def fault(error: BaseException) -> dict[str, str]:

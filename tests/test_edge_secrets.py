@@ -1,0 +1,313 @@
+"""Who looks over our shoulder: logs, jobs, audit, metrics, Redis and error pages, while every journey is played."""
+
+import asyncio
+import errno
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+import structlog
+from edge import FORMATS, Edge, rows
+from journey import Live, play
+from redis.asyncio import Redis
+from sqlalchemy import text
+from test_journeys import application  # noqa: F401 - a fixture
+
+from ussd_app import log
+from ussd_app.aggregators import Callback, africastalking, mtn
+from ussd_app.app import Application
+from ussd_app.config import load
+from ussd_app.msisdn import mask
+from ussd_app.operators import mtn_momo
+
+JOURNEYS = sorted((Path(__file__).parent / "journeys").glob("*.txt"))
+LANGUAGES = {"1": "en", "2": "fr", "3": "sw"}
+# A PIN by itself: not within a number, an id, a time or an amount.
+PIN = re.compile(r"(?<![\w.:+-])(2580|2581|7391|9731)(?![\w.:-])")
+TYPED_PIN = re.compile(r"\*(2580|2581|7391|9731)\b")
+MSISDN = re.compile(r"(?<!\d)(\+?233|0)2[0-9]{8}(?!\d)")
+
+
+class Watched(Live):
+    """A phone whose every hop is followed by a look into Redis."""
+
+    redis: Redis
+    found: list[str]
+
+    async def _hop(self, **body: Any) -> str:  # noqa: ANN401 - httpx's own
+        screen = await super()._hop(**body)
+        self.found.append(str([await _value(self.redis, key) async for key in self.redis.scan_iter()]))
+        return screen
+
+
+async def _value(redis: Redis, key: bytes) -> object:
+    kind = await redis.type(key)
+    if kind == b"hash":
+        return await redis.hgetall(key)
+    return await redis.get(key) if kind == b"string" else kind
+
+
+def _in_language(path: Path, key: str, directory: Path) -> Path:
+    """The same keys pressed by somebody who chose another language; what the screens say is not compared."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    kept = [
+        line for line in lines if re.match(r"as |> |sms |approve$|reject$|ignore$|(wallet|handset|switch|fault) ", line)
+    ]
+    chosen = kept.index("> 1") if "> 1" in kept else None
+    if chosen is not None and kept[chosen - 1] == "> *920*55#":
+        kept[chosen] = f"> {key}"
+    # Each language's handsets are its own, so that it registers anew.
+    kept = [
+        re.sub(r"^sms (\d+): .*", r"sms \1: ...", re.sub(r"\b((?:233|0)\d{6})0(\d\d)\b", rf"\g<1>{key}\2", line))
+        for line in kept
+    ]
+    there = directory / f"{key}_{path.name}"
+    there.write_text("\n".join(kept))
+    return there
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+@pytest.mark.parametrize("key", LANGUAGES, ids=LANGUAGES.get)
+@pytest.mark.long
+async def test_journeys_leave_no_number_pin_or_token_behind(
+    application: Application,  # noqa: F811
+    redis: Redis,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    key: str,
+    level: str,
+) -> None:
+    """Every journey, in one language, at one level of logging; then everything that was written is searched."""
+    _listen(request, level)
+    async with application.engine.begin() as connection:
+        for statement in REMEMBER_JOBS:
+            await connection.execute(text(statement))
+    seen: list[str] = []
+    url = application.settings.public_url
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        for path in JOURNEYS:
+            world = Watched(http, url)
+            world.redis, world.found = redis, seen
+            await play(_in_language(path, key, tmp_path), world)
+            await http.put(f"{url}/sandbox/faults", json=[])
+        page = (await http.get(f"{url}/metrics")).text
+    logged = capfd.readouterr().err
+    tokens = [json.loads(await redis.get(name) or "{}")["value"] async for name in redis.scan_iter("token:*")]
+    assert tokens
+    for hidden in (*tokens, *(application.callback_urls[name].rpartition("/")[2] for name in application.operators)):
+        assert hidden not in logged
+        assert hidden not in page
+    jobs = str(await rows(application, "SELECT args FROM seen_jobs"))
+    audit = str(await rows(application, "SELECT event, detail FROM audit"))
+    for where in (logged, page, jobs, audit):
+        assert not MSISDN.search(where), MSISDN.search(where)
+    for where in (logged, page, jobs, audit, *seen):
+        assert not PIN.search(where), PIN.search(where)
+        assert not TYPED_PIN.search(where)
+    assert logged.count('"hop"') > len(JOURNEYS)
+
+
+REMEMBER_JOBS = (
+    "CREATE TABLE seen_jobs (args text)",
+    """CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO seen_jobs VALUES (NEW.args::text || coalesce(NEW.lock, '')); RETURN NEW; END $$""",
+    "CREATE TRIGGER remember AFTER INSERT ON procrastinate_jobs FOR EACH ROW EXECUTE FUNCTION remember()",
+)
+
+
+def _listen(request: pytest.FixtureRequest, level: str = "INFO") -> None:
+    """Log as in production, but so that the next test may do otherwise."""
+    handlers, logging.root.handlers = logging.root.handlers, []  # pytest's, beside which ours would not be added
+    request.addfinalizer(lambda: setattr(logging.root, "handlers", handlers))
+    request.addfinalizer(structlog.reset_defaults)
+    log.configure(level)
+    structlog.configure(cache_logger_on_first_use=False)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """A client."""
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        yield http
+
+
+# What is printed when something breaks
+
+
+@pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize("name", FORMATS)
+async def test_failed_hop_says_nothing_of_what_was_typed(
+    application: Application,  # noqa: F811
+    http: httpx.AsyncClient,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """A PIN check that raises with PIN and number in its words: neither is shown or logged."""
+    _listen(request, "DEBUG")
+    phone = Edge(http, application.settings.public_url, name, "233240000301")
+    await phone.enrol()
+    await phone.dial()
+    for entry in ("5", "3", "2580"):
+        await phone.press(entry)
+
+    async def broken(msisdn: str, pin: str, **_named: object) -> None:
+        raise RuntimeError(f"{msisdn} {pin!s} {''.join(pin)}")
+
+    monkeypatch.setattr(application.subscribers, "set_pin", broken)
+    shown = phone.read(await phone.press("2580"))
+    assert shown == "END Sorry, that did not work. Please dial again."
+    logged = capfd.readouterr().err
+    assert '"error": "RuntimeError"' in logged
+    assert not MSISDN.search(logged)
+    assert not PIN.search(logged)
+
+
+@pytest.mark.usefixtures("redis")
+async def test_database_errors_in_jobs_hide_whose_they_are(
+    application: Application,  # noqa: F811
+    http: httpx.AsyncClient,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    """A statement that the database refuses carries its parameters into the exception, and a worker logs that."""
+    _listen(request)
+    async with application.engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE messages ADD CONSTRAINT refuse CHECK (state = 'waiting')"))
+    phone = Edge(http, application.settings.public_url, "africastalking", "233240000302")
+    await phone.enrol()
+    await phone.confirm_screen()
+    await phone.press("1")
+    live = Live(http, application.settings.public_url)
+    async with asyncio.timeout(20):
+        while not await live.answer("233240000302", "reject"):  # noqa: ASYNC110 - a prompt has no event for it
+            await asyncio.sleep(0.1)
+        logged = ""
+        while "procrastinate" not in logged:
+            await asyncio.sleep(0.1)
+            logged += capfd.readouterr().err
+    assert "refuse" in logged
+    assert not MSISDN.search(logged), MSISDN.search(logged)
+
+
+def test_what_a_library_logs_is_masked_too() -> None:
+    """Procrastinate and psycopg speak through logging, and quote what the database told them."""
+    script = (
+        "import logging; from ussd_app import log; log.configure(); l = logging.getLogger('procrastinate.worker')\n"
+        "try: raise ValueError('Key (msisdn)=(+233240000001) already exists')\n"
+        "except ValueError: l.exception('Job failed for 233240000002')"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stderr
+    assert "ValueError" in printed
+    assert not MSISDN.search(printed), printed
+
+
+@pytest.mark.parametrize("number", ["240000001", "0240000001", "233240000001", "+233240000001"])
+def test_masked_number_cannot_be_guessed(number: str) -> None:
+    """At least four digits are hidden, however short the number."""
+    shown = sum(char.isdigit() for char in mask(number))
+    assert len(number.lstrip("+")) - shown >= 4
+
+
+@pytest.mark.usefixtures("redis")
+async def test_session_id_made_of_a_number_is_masked(
+    application: Application,  # noqa: F811
+    http: httpx.AsyncClient,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    """Some aggregators name a session after its subscriber."""
+    _listen(request)
+    for session in ("233240000303", "233240000303-17000001", "S233240000303"):
+        fields = {"sessionId": session, "phoneNumber": "+233240000303", "serviceCode": "*920*55#", "text": ""}
+        assert (await http.post(f"{application.settings.public_url}/ussd/callback", data=fields)).status_code == 200
+    logged = capfd.readouterr().err
+    assert logged.count('"event": "hop"') == 3
+    assert "240000303" not in logged
+
+
+class Full(io.StringIO):
+    """A stream on a disk that is full."""
+
+    def write(self, _text: str) -> int:
+        """Fail, as print() would see it."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize("name", FORMATS)
+async def test_log_that_cannot_be_written_fails_no_hop(
+    application: Application,  # noqa: F811
+    http: httpx.AsyncClient,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """A full disk or a log reader that has gone: the money is placed, and the person must hear of it."""
+    phone = Edge(http, application.settings.public_url, name, "233240000304")
+    await phone.enrol()
+    await phone.confirm_screen()
+    with monkeypatch.context() as broken:
+        broken.setattr("sys.stderr", Full())
+        _listen(request)
+        answer = await phone.press("1")
+        structlog.reset_defaults()
+    assert "END Now approve" in phone.read(answer)
+
+
+def test_turn_and_callback_print_nothing_that_was_typed() -> None:
+    """They are locals of every hop, and a traceback with locals, an assertion or a careless log line prints them."""
+    at = {"sessionId": "a", "phoneNumber": "+233240000001", "serviceCode": "*920*55#", "text": "5*3*2580"}
+    madapi = {
+        "sessionId": "m",
+        "messageType": "1",
+        "msisdn": "233240000001",
+        "serviceCode": "920",
+        "ussdString": "2580",
+    }
+    for module, form, fields in ((africastalking, "form", at), (mtn, "json", madapi)):
+        callback = Callback(form, fields)
+        turn = module.Aggregator(load(module.Settings), "920*55", "GH").parse(callback)
+        for printed in (repr(callback), repr(turn)):
+            assert "2580" not in printed
+
+
+@pytest.mark.usefixtures("redis")
+async def test_nothing_built_prints_a_secret(application: Application) -> None:  # noqa: F811
+    """Settings, doors, operators and senders, in a repr or in a traceback with locals."""
+    secret = application.callback_urls["mtn_momo"].rpartition("/")[2]
+    built: list[object] = [
+        application.settings, *application.operators.values(), *application.senders.values(),
+        *application.aggregators.values(), *(each.settings for each in application.aggregators.values()),
+        application._door("operators", "mtn_momo"),
+        *(each.settings for each in application.operators.values() if hasattr(each, "settings")),
+        application.redis, application.engine,
+    ]  # fmt: skip
+
+    def broken() -> None:
+        held = built
+        raise ValueError(len(held))
+
+    try:
+        broken()
+    except ValueError as error:
+        inner = error.__traceback__ and error.__traceback__.tb_next  # not this test's own frame, which holds the secret
+        told = "".join(traceback.TracebackException(type(error), error, inner, capture_locals=True).format())
+    for hidden in (
+        "of the tests",
+        secret,
+        load(mtn_momo.Settings).credential("collection", "api_key"),
+    ):
+        assert hidden not in repr(built)
+        assert hidden not in told
