@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,8 @@ def _said_plainly(command: Callable[[], Result]) -> Result:
 
 def main() -> None:
     """Start here."""
+    # Ended by SIGTERM we still leave in order: the stores we started are stopped by the last process that uses them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _said_plainly(cli)
 
 

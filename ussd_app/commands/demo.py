@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -31,10 +33,20 @@ SCREENS_MAX = 15
 Float = Callable[[], Awaitable[Money]]
 
 
+class _Server(uvicorn.Server):
+    """Leaves signals to the demo, which ends the worker before the pools it works on."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 async def run(application: Application, port: int, *, stay: bool) -> int:
     """Start everything on 127.0.0.1, play the journey, and stay up if asked to; 0 where all went as it should."""
-    config = uvicorn.Config(application.web(), port=port, log_level="warning", access_log=False)
-    server = uvicorn.Server(config)
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    server = _Server(uvicorn.Config(application.web(), port=port, log_level="warning", access_log=False))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         if serving.done():
@@ -43,22 +55,27 @@ async def run(application: Application, port: int, *, stay: bool) -> int:
     working = [asyncio.create_task(worker.run(application.jobs, signals=False))]
     if stay:
         working.append(asyncio.create_task(application.watch_menus()))
-    url = f"http://127.0.0.1:{port}"
-    well = await play(url, lambda: _our_float(application), code=application.settings.code)
-    if stay:
-        code = application.settings.service_code
-        Console(highlight=False).print(
-            f"\nStill up at {url}; Ctrl-C ends it. In another terminal be a phone:\n"
-            f"  {Path(sys.argv[0])} dial '{code}' --as 233240000001 --url {url}\n"
-            f"Menus are reloaded while you edit them; docs/sandbox.md tells of the handsets at {url}/sandbox."
-        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        well = await play(url, lambda: _our_float(application), code=application.settings.code)
+        if stay and not told.is_set():
+            _invite(application.settings.service_code, url)
+            await told.wait()
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        server.should_exit = True
         await serving
-    server.should_exit = True
-    await serving
-    for task in working:
-        task.cancel()
-    await asyncio.gather(*working, return_exceptions=True)
     return 0 if well else 1
+
+
+def _invite(code: str, url: str) -> None:
+    Console(highlight=False, soft_wrap=True).print(
+        f"\nStill up at {url}; Ctrl-C ends it. In another terminal be a phone:\n"
+        f"  {Path(sys.argv[0])} dial '{code}' --as 233240000001 --url {url}\n"
+        f"Menus are reloaded while you edit them; docs/sandbox.md tells of the handsets at {url}/sandbox."
+    )
 
 
 async def play(
