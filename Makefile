@@ -9,10 +9,7 @@ demo: .venv/installed
 	$(BIN)/ussd-app demo --country $(or $(COUNTRY),GH)
 
 test: .venv/installed
-	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 -m "not long"
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report --skip-covered | tail -n 25
+	$(BIN)/pytest -n 2 -m "not long" --cov --cov-report term:skip-covered
 
 test-long: .venv/installed
 	$(BIN)/pytest -m long
