@@ -18,6 +18,9 @@ from test_journeys import application  # noqa: F401 - a fixture
 from ussd_app import embedded
 from ussd_app.app import Application
 
+# Real seconds of real outages, three minutes in all; the same answers are tested on fakes in test_hops.py.
+pytestmark = pytest.mark.long
+
 PAYERS = {name: f"23324000020{number}" for number, name in enumerate(FORMATS)}
 BUSY = "Sorry, we are busy. Nothing was charged. Please dial again."
 WE_WILL_SMS = "We will SMS you the result. Do not pay again."

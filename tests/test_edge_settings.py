@@ -1,6 +1,7 @@
 """Wrong settings: one line that names the variable and exit code 2, for every variable that is documented."""
 
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -41,6 +42,7 @@ def right(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(migrations, "upgrade", lambda _url: None)
     monkeypatch.setattr(uvicorn, "run", lambda *_given, **_named: None)
+    monkeypatch.setattr(signal, "signal", lambda *_given: None)  # the tests end as they always do
     monkeypatch.setattr(sys, "argv", ["ussd-app", "serve"])
     yield monkeypatch
     structlog.reset_defaults()

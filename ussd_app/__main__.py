@@ -18,10 +18,11 @@ from ussd_app.commands import demo as demo_command
 from ussd_app.commands import dial as dial_command
 from ussd_app.commands import doctor as doctor_command
 from ussd_app.commands import setup_momo as setup_momo_command
-from ussd_app.config import Settings, SettingsError, load
+from ussd_app.config import Settings, SettingsError, is_loopback, load
 from ussd_app.embedded import EmbeddedError
 from ussd_app.menus.model import Limits
 from ussd_app.operators.mtn_momo import PRODUCTS, SANDBOX
+from ussd_app.web.patience import Patient
 
 Result = TypeVar("Result")
 
@@ -64,11 +65,14 @@ def serve(
         _migrate(settings)
     if settings.sandbox and workers > 1:
         raise SettingsError("SANDBOX is set, and its handsets live in one process: use --workers 1")
+    if not is_loopback(f"http://{host}") and settings.loopback and not settings.allow_open_ussd:
+        raise SettingsError(f"PUBLIC_URL is {settings.public_url}, and --host {host} lets others in: set PUBLIC_URL")
     app.Application(settings).web()  # what is wrong with the settings is said once, here
     log.configure(settings.log_level)
     uvicorn.run(
         "ussd_app.app:create",
         factory=True,
+        http=Patient,
         host=host,
         port=port,
         workers=workers,

@@ -185,6 +185,7 @@ class Web:
         # A task of its own: a database that hangs would not let go of us even when cancelled.
         done, _ = await asyncio.wait({storing}, timeout=STORE_SECONDS)
         if not done:
+            logger.error("callback not stored", provider=name, **fault(TimeoutError()))
             self._storing.add(storing)
             storing.add_done_callback(self._storing.discard)
             storing.cancel()

@@ -125,7 +125,7 @@ class Hops:
         if failure is None:
             return task.result()
         logger.error("hop failed", session_id=_session(turn), **fault(failure))
-        return await self._last_words(begun[0] if begun else None, effects, failure)
+        return await self._last_words(turn, begun[0] if begun else None, effects, failure)
 
     async def _turn(self, turn: Turn, repeat_window_ms: int, effects: Effects, begun: list[Hop]) -> tuple[Reply, str]:
         hop = await self.sessions.begin(turn, repeat_window_ms)
@@ -139,7 +139,9 @@ class Hops:
             return answer.reply, "end" if answer.reply.close else "continue"
         return self._end("we_will_sms" if effects.may_have_effect else "ended", effects), "superseded"
 
-    async def _last_words(self, hop: Hop | None, effects: Effects, failure: BaseException) -> tuple[Reply, str]:
+    async def _last_words(
+        self, turn: Turn, hop: Hop | None, effects: Effects, failure: BaseException
+    ) -> tuple[Reply, str]:
         """The END of a hop that failed; "nothing was charged" only where not even begin came through (law 6)."""
         if effects.may_have_effect:
             word = "we_will_sms"
@@ -155,7 +157,7 @@ class Hops:
                 async with asyncio.timeout(KEEP_SECONDS):
                     await self.sessions.commit(hop, dialogue, reply)
             except Exception as error:  # noqa: BLE001 - the reply stands, kept or not
-                logger.warning("last words not kept", session_id=hop.session_id, **fault(error))
+                logger.warning("last words not kept", session_id=_session(turn), **fault(error))
         return reply, word
 
     def _end(self, word: str, effects: Effects) -> Reply:
