@@ -20,7 +20,6 @@ from starlette.types import Receive, Scope, Send
 
 from ussd_app.clock import Clock
 from ussd_app.config import Settings, SettingsError, load
-from ussd_app.msisdn import CURRENCIES
 from ussd_app.sandbox.control import Control
 from ussd_app.sandbox.country import Country, CountrySwitches
 from ussd_app.sandbox.switches import Switches
