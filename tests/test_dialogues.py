@@ -58,23 +58,25 @@ class Village:
 
     async def arrange(self, what: str, name: str, words: list[str]) -> None:
         """There is no sandbox here."""
-        raise NotImplementedError(f"{what} {name} {words}")
+        raise NotImplementedError(
+            f"{what} {name} {words}"
+        )  # no operator, no sandbox: such journeys are played elsewhere
 
     async def answer(self, msisdn: str, answer: str) -> bool:
         """There is no operator here."""
-        raise NotImplementedError
+        raise NotImplementedError  # no operator, no sandbox: such journeys are played elsewhere
 
     async def inbox(self, msisdn: str) -> list[str]:
         """Nor a sender."""
-        raise NotImplementedError
+        raise NotImplementedError  # no operator, no sandbox: such journeys are played elsewhere
 
     async def balance(self, msisdn: str, currency: str) -> Decimal:
         """Nor a wallet."""
-        raise NotImplementedError
+        raise NotImplementedError  # no operator, no sandbox: such journeys are played elsewhere
 
     async def ledger(self, account: str) -> Decimal:
         """Nor a ledger."""
-        raise NotImplementedError
+        raise NotImplementedError  # no operator, no sandbox: such journeys are played elsewhere
 
 
 @pytest.mark.parametrize("path", DIALOGUES, ids=lambda path: path.stem)

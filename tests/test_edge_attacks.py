@@ -29,12 +29,12 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(params=FORMATS)
-def phone(request: pytest.FixtureRequest, application: Application, http: httpx.AsyncClient) -> Edge:  # noqa: F811
+def phone(request: pytest.FixtureRequest, application: Application, http: httpx.AsyncClient) -> Edge:
     """A handset in each format."""
     return Edge(http, application.settings.public_url, request.param, PAYERS[request.param])
 
 
-async def test_one_dialogue_in_every_format_byte_for_byte(phone: Edge, application: Application) -> None:  # noqa: F811
+async def test_one_dialogue_in_every_format_byte_for_byte(phone: Edge, application: Application) -> None:
     """From dial to the approval's END: status, content type and body."""
     foot = "\n0 Back 00 Home"
     languages = "Language / Langue / Lugha\n1 English\n2 Francais\n3 Kiswahili"
@@ -53,7 +53,7 @@ async def test_one_dialogue_in_every_format_byte_for_byte(phone: Edge, applicati
     assert seen(ended) == phone.reply(said, close=True)
 
 
-async def test_fifty_copies_of_each_hop_are_one_step(phone: Edge, application: Application) -> None:  # noqa: F811
+async def test_fifty_copies_of_each_hop_are_one_step(phone: Edge, application: Application) -> None:
     """Equal bytes for all, one step forward, and one order of money at the end."""
     await phone.enrol()
     await phone.dial()
@@ -72,7 +72,7 @@ async def test_fifty_copies_of_each_hop_are_one_step(phone: Edge, application: A
 @pytest.mark.parametrize("tail", ["1", "1*1", "1*1*1*1", "01", "*1", "**1", "1#", "3*0240000002*50*1", "00*3*1"])
 async def test_nothing_dialled_ahead_passes_a_confirmation(
     phone: Edge,
-    application: Application,  # noqa: F811
+    application: Application,
     tail: str,
 ) -> None:
     """`*920*55*3*0240000002*50*1#` stops where only a person may say yes."""
@@ -85,7 +85,7 @@ async def test_nothing_dialled_ahead_passes_a_confirmation(
     assert await count(application, "orders") == 0
 
 
-async def test_no_pin_is_taken_from_a_dial_string(phone: Edge, application: Application) -> None:  # noqa: F811
+async def test_no_pin_is_taken_from_a_dial_string(phone: Edge, application: Application) -> None:
     """A PIN in a dial string stands in call logs: it is dropped, and the screen asks."""
     await phone.enrol()
     shown = phone.read(await phone.dial("*920*55*5*3*2580*2580#"))
@@ -93,7 +93,7 @@ async def test_no_pin_is_taken_from_a_dial_string(phone: Edge, application: Appl
     assert await count(application, "subscribers WHERE pin_hash IS NOT NULL") == 0
 
 
-async def test_stolen_session_id_opens_nobody_elses_dialogue(phone: Edge, application: Application) -> None:  # noqa: F811
+async def test_stolen_session_id_opens_nobody_elses_dialogue(phone: Edge, application: Application) -> None:
     """At the confirmation another number that knows the session id confirms nothing, and disturbs nothing."""
     await phone.enrol()
     confirm = await phone.confirm_screen()
@@ -109,7 +109,7 @@ async def test_stolen_session_id_opens_nobody_elses_dialogue(phone: Edge, applic
 
 async def test_same_session_through_another_aggregator_resumes_nothing(
     phone: Edge,
-    application: Application,  # noqa: F811
+    application: Application,
 ) -> None:
     """The other aggregator's word for who is calling is not the first one's."""
     await phone.enrol()
@@ -123,7 +123,7 @@ async def test_same_session_through_another_aggregator_resumes_nothing(
 @pytest.mark.parametrize(
     "subscriber", ["23324****001", "abcdef0123456789", "0", "-", "233302000001", "2332400000012345"]
 )
-async def test_masked_number_moves_no_money(phone: Edge, application: Application, subscriber: str) -> None:  # noqa: F811
+async def test_masked_number_moves_no_money(phone: Edge, application: Application, subscriber: str) -> None:
     """Who has no mobile number is told so at the first screen that would need one."""
     phone.msisdn = subscriber
     await phone.dial()
@@ -139,7 +139,7 @@ async def test_masked_number_moves_no_money(phone: Edge, application: Applicatio
 
 @pytest.fixture
 async def pending(
-    application: Application,  # noqa: F811
+    application: Application,
     http: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[str, str]:
@@ -158,7 +158,7 @@ async def pending(
 
 
 @pytest.fixture
-def asked(application: Application, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
+def asked(application: Application, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The references whose status was asked for."""
     references: list[str] = []
     operator = application.operators["mtn_momo"]
@@ -183,7 +183,7 @@ async def test_wrong_secret_is_404_and_leaves_nothing(
     pending: tuple[str, str],
     asked: list[str],
     http: httpx.AsyncClient,
-    application: Application,  # noqa: F811
+    application: Application,
 ) -> None:
     """Also one that is a prefix, another provider's, or upper case."""
     payment, address = pending
@@ -200,7 +200,7 @@ async def test_forged_success_is_asked_about_once_and_believed_never(
     pending: tuple[str, str],
     asked: list[str],
     http: httpx.AsyncClient,
-    application: Application,  # noqa: F811
+    application: Application,
 ) -> None:
     """Fifty at once, with the right secret: all 200, one question to the operator, nothing posted."""
     payment, address = pending
@@ -219,7 +219,7 @@ async def test_unknown_reference_is_stored_and_changes_nothing(
     pending: tuple[str, str],
     asked: list[str],
     http: httpx.AsyncClient,
-    application: Application,  # noqa: F811
+    application: Application,
 ) -> None:
     """A reference nobody made, none at all, and one that is no reference."""
     _, address = pending
@@ -234,7 +234,7 @@ async def test_unknown_reference_is_stored_and_changes_nothing(
 async def test_fifty_genuine_callbacks_are_one_step(
     pending: tuple[str, str],
     http: httpx.AsyncClient,
-    application: Application,  # noqa: F811
+    application: Application,
 ) -> None:
     """The person approves; fifty copies at once bring one posting, one disbursement and one SMS to each."""
     payment, address = pending

@@ -32,13 +32,13 @@ VALUES: tuple[Any, ...] = (
 
 
 @pytest.fixture
-async def http(application: Application) -> AsyncIterator[httpx.AsyncClient]:  # noqa: F811
+async def http(application: Application) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application."""
     async with httpx.AsyncClient(base_url=application.settings.public_url, trust_env=False, timeout=20) as http:
         yield http
 
 
-def _mail(application: Application) -> list[str]:  # noqa: F811
+def _mail(application: Application) -> list[str]:
     """Every address that stores what it is sent."""
     return [
         *(f"{address}/collection" for address in application.callback_urls.values()),
@@ -96,7 +96,7 @@ async def test_compressed_bodies_are_not_unpacked(http: httpx.AsyncClient, heade
     assert (await http.post("/ussd/callback", content=small, headers=packed)).status_code in {400, 415}
 
 
-async def test_mail_is_stored_whatever_it_is(http: httpx.AsyncClient, application: Application) -> None:  # noqa: F811
+async def test_mail_is_stored_whatever_it_is(http: httpx.AsyncClient, application: Application) -> None:
     """Callbacks and reports that nobody can read are kept as they came and answered 200; nothing else happens."""
     dice = random.Random(7)  # noqa: S311 - the same bodies every time
     refused = []
@@ -126,7 +126,7 @@ async def test_mail_is_stored_whatever_it_is(http: httpx.AsyncClient, applicatio
     assert await count(application, "messages") == 0
 
 
-async def test_limits_are_exact_and_leave_nothing(http: httpx.AsyncClient, application: Application) -> None:  # noqa: F811
+async def test_limits_are_exact_and_leave_nothing(http: httpx.AsyncClient, application: Application) -> None:
     """16 KB for a hop, 64 KB for mail, declared or chunked."""
 
     async def chunks(size: int) -> AsyncIterator[bytes]:
@@ -146,7 +146,7 @@ async def test_limits_are_exact_and_leave_nothing(http: httpx.AsyncClient, appli
     assert await count(application, "reports") == 0
 
 
-async def test_body_that_dribbles_in_is_given_up_in_time(application: Application) -> None:  # noqa: F811
+async def test_body_that_dribbles_in_is_given_up_in_time(application: Application) -> None:
     """A byte a second for ever is 408 within the hop's budget, and others are served meanwhile."""
     port = urlsplit(application.settings.public_url).port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

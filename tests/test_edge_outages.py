@@ -102,7 +102,7 @@ def redis_url(redis_wire: Wire) -> str:
 
 
 @pytest.fixture(params=FORMATS)
-async def phone(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[Edge]:  # noqa: F811
+async def phone(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[Edge]:
     """A handset in each format."""
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         yield Edge(http, application.settings.public_url, request.param, PAYERS[request.param])
@@ -125,7 +125,7 @@ async def test_redis_away_is_busy_at_once_and_back_is_well(phone: Edge, redis_wi
 @pytest.mark.parametrize("how", ["cut", "silent"])
 async def test_redis_away_after_placing_says_do_not_pay_again(
     phone: Edge,
-    application: Application,  # noqa: F811
+    application: Application,
     redis_wire: Wire,
     monkeypatch: pytest.MonkeyPatch,
     how: str,
@@ -157,7 +157,7 @@ async def test_redis_away_after_placing_says_do_not_pay_again(
 @pytest.mark.parametrize("entries", [(), ("3",), ("3", "0240000002"), ("3", "0240000002", "50")])
 async def test_flushed_redis_restarts_politely_and_charges_nobody(
     phone: Edge,
-    application: Application,  # noqa: F811
+    application: Application,
     stores: embedded.Stores,
     entries: tuple[str, ...],
 ) -> None:
@@ -181,7 +181,7 @@ async def test_flushed_redis_restarts_politely_and_charges_nobody(
 
 async def test_flushed_while_placing_is_one_order(
     phone: Edge,
-    application: Application,  # noqa: F811
+    application: Application,
     stores: embedded.Stores,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -226,7 +226,7 @@ def database(database: str, postgres_wire: Wire) -> str:
 @pytest.mark.parametrize("how", ["cut", pytest.param("silent", marks=pytest.mark.long)])
 async def test_postgres_away_ends_hops_well_formed(
     phone: Edge,
-    application: Application,  # noqa: F811
+    application: Application,
     postgres_wire: Wire,
     how: str,
 ) -> None:
@@ -248,7 +248,7 @@ async def _timed(answer: Awaitable[httpx.Response]) -> httpx.Response:
 
 @pytest.mark.parametrize("how", ["cut", "silent"])
 async def test_postgres_away_stores_no_callback(
-    application: Application,  # noqa: F811
+    application: Application,
     postgres_wire: Wire,
     how: str,
 ) -> None:
@@ -266,7 +266,7 @@ async def test_postgres_away_stores_no_callback(
 
 async def test_postgres_lost_at_the_very_commit_says_do_not_pay_again(
     phone: Edge,
-    application: Application,  # noqa: F811
+    application: Application,
     postgres_wire: Wire,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

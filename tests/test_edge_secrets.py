@@ -79,7 +79,7 @@ def _in_language(path: Path, key: str, directory: Path) -> Path:
 @pytest.mark.parametrize("key", LANGUAGES, ids=LANGUAGES.get)
 @pytest.mark.long
 async def test_journeys_leave_no_number_pin_or_token_behind(
-    application: Application,  # noqa: F811
+    application: Application,
     redis: Redis,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -147,7 +147,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 @pytest.mark.usefixtures("redis")
 @pytest.mark.parametrize("name", FORMATS)
 async def test_failed_hop_says_nothing_of_what_was_typed(
-    application: Application,  # noqa: F811
+    application: Application,
     http: httpx.AsyncClient,
     capfd: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
@@ -176,7 +176,7 @@ async def test_failed_hop_says_nothing_of_what_was_typed(
 
 @pytest.mark.usefixtures("redis")
 async def test_database_errors_in_jobs_hide_whose_they_are(
-    application: Application,  # noqa: F811
+    application: Application,
     http: httpx.AsyncClient,
     capfd: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
@@ -222,7 +222,7 @@ def test_masked_number_cannot_be_guessed(number: str) -> None:
 
 @pytest.mark.usefixtures("redis")
 async def test_session_id_made_of_a_number_is_masked(
-    application: Application,  # noqa: F811
+    application: Application,
     http: httpx.AsyncClient,
     capfd: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
@@ -248,7 +248,7 @@ class Full(io.StringIO):
 @pytest.mark.usefixtures("redis")
 @pytest.mark.parametrize("name", FORMATS)
 async def test_log_that_cannot_be_written_fails_no_hop(
-    application: Application,  # noqa: F811
+    application: Application,
     http: httpx.AsyncClient,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -284,7 +284,7 @@ def test_turn_and_callback_print_nothing_that_was_typed() -> None:
 
 
 @pytest.mark.usefixtures("redis")
-async def test_nothing_built_prints_a_secret(application: Application) -> None:  # noqa: F811
+async def test_nothing_built_prints_a_secret(application: Application) -> None:
     """Settings, doors, operators and senders, in a repr or in a traceback with locals."""
     secret = application.callback_urls["mtn_momo"].rpartition("/")[2]
     built: list[object] = [

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.errors import Reason, Rejected, Throttled, Unknown
@@ -143,6 +143,23 @@ async def test_collected_money_waits_longer_for_a_busy_operator(desk: Desk) -> N
     del desk.operator.states[Kind.DISBURSEMENT]
     await desk.run(900)
     await settled(desk, money="0.50", fees="0.50", state="done", said=["money_sent", "money_received"])
+
+
+async def test_a_refund_is_still_tried_after_thousands_of_refusals(desk: Desk) -> None:
+    """Three days of "busy" at every minute: the wait between two tries stays a minute."""
+    desk.operator.states[Kind.DISBURSEMENT] = Failed(Reason.PARTY_NOT_ALLOWED)
+    desk.operator.answers[Kind.REFUND].extend([Throttled(2.0, "busy")] * 2)
+    desk.operator.states[Kind.REFUND] = Unknown("404")
+    await desk.send()
+    await desk.run(22)
+    async with desk.engine.begin() as connection:
+        await connection.execute(update(payments).where(payments.c.kind == Kind.REFUND).values(attempts=4000))
+    desk.operator.answers[Kind.REFUND].append(Throttled(2.0, "busy"))
+    await desk.run(120)
+    del desk.operator.states[Kind.REFUND]
+    await desk.run(600)
+    assert await desk.order_states() == ["undone"]
+    assert sum(r.kind is Kind.REFUND for r in desk.operator.submissions) == 4
 
 
 async def test_late_success_after_expiry_is_booked_and_sent_back(desk: Desk) -> None:

@@ -284,7 +284,7 @@ class Payments:
         return bool(self.clock.now() - row["created_at"] < schedule.GIVE_UP[Kind(row["kind"])])
 
     async def _submit_again(self, connection: AsyncConnection, row: RowMapping, after: float) -> None:
-        wait = timedelta(seconds=max(after, min(2.0 ** row["attempts"], 60.0)))
+        wait = timedelta(seconds=max(after, schedule.BACKOFF_SECONDS[min(row["attempts"], 6)]))
         await self.jobs.defer(connection, "payments.submit", at=self.clock.now() + wait, payment=str(row["id"]))
 
     async def _plan_check(self, connection: AsyncConnection, row: RowMapping, at: datetime) -> None:

@@ -22,6 +22,8 @@ GIVE_UP = {
     Kind.DISBURSEMENT: timedelta(minutes=15),
     Kind.REFUND: PATIENCE,
 }
+# Seconds before a call is made again, by how often it has been made; the last for all that follow.
+BACKOFF_SECONDS = (1, 2, 4, 8, 16, 32, 60)
 
 
 def next_check(row: RowMapping, now: datetime) -> datetime | None:
