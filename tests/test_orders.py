@@ -159,7 +159,7 @@ async def test_a_refund_is_still_tried_after_thousands_of_refusals(desk: Desk) -
     del desk.operator.states[Kind.REFUND]
     await desk.run(600)
     assert await desk.order_states() == ["undone"]
-    assert sum(r.kind is Kind.REFUND for r in desk.operator.submissions) == 4
+    assert not (await desk.payment("undo:collect")).doubtful  # no job of it failed on the way
 
 
 async def test_late_success_after_expiry_is_booked_and_sent_back(desk: Desk) -> None:
