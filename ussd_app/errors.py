@@ -35,6 +35,7 @@ class Reason(StrEnum):
     PROVIDER_CONFIG = "provider_config"
     PROVIDER_FUNDS = "provider_funds"
     NO_ROUTE = "no_route"
+    OUT_OF_STOCK = "out_of_stock"
 
 
 class ProviderError(Exception):

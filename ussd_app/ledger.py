@@ -148,7 +148,7 @@ async def _account(connection: AsyncConnection, name: str, currency: str) -> int
     wanted = select(accounts.c.id).where(accounts.c.name == name, accounts.c.currency == currency)
     found = (await connection.execute(wanted)).scalar_one_or_none()
     if found is None:
-        floor = not name.startswith(("float:", "charges:", RECEIVABLE))
+        floor = not name.startswith(("float:", "charges:", "cash:", RECEIVABLE))
         await connection.execute(
             insert(accounts).values(name=name, currency=currency, floor=floor).on_conflict_do_nothing()
         )

@@ -1,18 +1,15 @@
-"""Every table, as SQLAlchemy Core. migrations/ makes them; a test keeps the two equal."""
+"""What was asked for, the payments it takes, and the ledger."""
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
-    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -21,29 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-Moment = DateTime(timezone=True)
-
-subscribers = Table(
-    "subscribers",
-    metadata,
-    Column("msisdn", Text, primary_key=True),  # E.164 with plus
-    Column("name", Text, nullable=False),
-    Column("language", Text, nullable=False),
-    Column("registered_at", Moment, nullable=False),
-    Column("pin_hash", Text),  # argon2 of the PIN's HMAC
-    Column("pin_tries", SmallInteger, nullable=False, server_default="0"),
-    Column("pin_locked_until", Moment),
-)
+from ussd_app.tables.base import Moment, metadata
 
 orders = Table(
     "orders",
@@ -60,6 +35,7 @@ orders = Table(
     Column("amount", BigInteger, nullable=False),  # minor units
     Column("fee", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
+    Column("group_id", Uuid, ForeignKey("groups.id"), index=True),  # whose accounts its settling touches
     Column("details", JSONB, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
@@ -73,13 +49,16 @@ payments = Table(
     Column("id", Uuid, primary_key=True),  # UUIDv4: the reference on the wire, made once
     Column("order_id", Uuid, ForeignKey("orders.id"), nullable=False),
     Column("step", Text, nullable=False),  # which step of the order, or its undo
-    Column("kind", Text, nullable=False),  # collection | disbursement | refund
-    Column("operator", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # collection | disbursement | refund | delivery
+    Column("operator", Text, nullable=False),  # or the delivery
+    Column("account", Text, nullable=False),  # of ours, opposite the float: clearing:<order>, or a group's
     Column("msisdn", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("refunds", Uuid, ForeignKey("payments.id")),
     Column("label", Text, nullable=False),  # the order's code, shown to the parties
+    Column("item", JSONB, nullable=False, server_default="{}"),  # what a delivery hands over
+    Column("external_id", Text),  # the provider's own id, where it gives one before the end
     Column("state", Text, nullable=False),  # the states of payments.py
     Column("reason", Text),
     Column("receipt", Text),  # the operator's own id of the movement
@@ -92,6 +71,7 @@ payments = Table(
     Column("checks", Integer, nullable=False, server_default="0"),  # status queries planned by the polling
     Column("asked_at", Moment),  # when a callback last had, or will have, the operator asked
     UniqueConstraint("order_id", "step"),
+    Index("ix_payments_external_id", "operator", "external_id"),
     Index("ix_payments_open", "created_at", postgresql_where=text("final_at IS NULL")),
 )
 
@@ -155,66 +135,16 @@ transfers = Table(
     CheckConstraint("(kind IN ('post', 'void')) = (pending_id IS NOT NULL)", name="resolves"),
 )
 
-messages = Table(
-    "messages",
+vouchers = Table(
+    "vouchers",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),  # of the business event: one event, one message
-    Column("msisdn", Text, nullable=False),
-    Column("template", Text, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("parts", SmallInteger, nullable=False),
-    Column("priority", SmallInteger, nullable=False),  # 0 code, 1 receipt, 2 notice, 3 reminder, 4 bulk
-    Column("sender", Text),  # whose pump takes it next; null: nobody's
-    Column("state", Text, nullable=False),  # senders.State, or waiting | sending
-    Column("created_at", Moment, nullable=False),
-    Column("due_at", Moment, nullable=False),
-    Column("deadline", Moment, nullable=False),
-    Column("order_id", Uuid, ForeignKey("orders.id"), index=True),
-    Index("ix_messages_waiting", "sender", "priority", "due_at", postgresql_where=text("state = 'waiting'")),
-)
-
-message_attempts = Table(
-    "message_attempts",
-    metadata,
-    Column("correlator", Uuid, primary_key=True),  # ours, fresh for each attempt
-    Column("message_id", Uuid, ForeignKey("messages.id"), nullable=False),
-    Column("sender", Text, nullable=False),
-    Column("number", SmallInteger, nullable=False),
-    Column("state", Text, nullable=False),  # sending | accepted | refused | throttled | indeterminate
-    Column("external_id", Text),
-    Column("reason", Text),
-    Column("detail", Text),
-    Column("started_at", Moment, nullable=False),
-    Column("answered_at", Moment),
-    Column("reported_at", Moment),
-    UniqueConstraint("message_id", "sender", "number"),
-    Index("ix_message_attempts_external_id", "sender", "external_id"),
-    Index("ix_message_attempts_sending", "started_at", postgresql_where=text("state = 'sending'")),
-)
-
-reports = Table(
-    "reports",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("sender", Text, nullable=False),
-    Column("kind", Text, nullable=False),  # report | inbound
-    Column("external_id", Text),
-    Column("correlator", Text),
-    Column("content_type", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("received_at", Moment, nullable=False),
-    Column("matched_at", Moment),  # null: came before the reply to its send, or is nobody's
-    Index("ix_reports_unmatched_external_id", "sender", "external_id", postgresql_where=text("matched_at IS NULL")),
-    Index("ix_reports_unmatched_correlator", "sender", "correlator", postgresql_where=text("matched_at IS NULL")),
-)
-
-audit = Table(
-    "audit",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("at", Moment, nullable=False),
-    Column("msisdn", Text),
-    Column("event", Text, nullable=False),  # registered, pin_set, pin_wrong, pin_locked, language_changed, alert
-    Column("detail", JSONB, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # the code or credentials, encrypted
+    Column("digest", LargeBinary, nullable=False),  # keyed, so that no code is stocked twice
+    Column("added_at", Moment, nullable=False),
+    Column("reference", Uuid, unique=True),  # of the payment it was handed over for; null: in stock
+    Column("taken_at", Moment),
+    UniqueConstraint("product", "digest"),
+    Index("ix_vouchers_stock", "product", "added_at", postgresql_where=text("reference IS NULL")),
 )

@@ -1,0 +1,47 @@
+"""Every table, as SQLAlchemy Core. migrations/ makes them; a test keeps the two equal."""
+
+from ussd_app.tables.base import metadata
+from ussd_app.tables.groups import (
+    cycles,
+    dues,
+    fines,
+    group_events,
+    group_rules,
+    groups,
+    invites,
+    memberships,
+    proposals,
+    rounds,
+    votes,
+)
+from ussd_app.tables.money import accounts, callbacks, orders, payment_events, payments, transfers, vouchers
+from ussd_app.tables.people import audit, sim_checks, subscribers
+from ussd_app.tables.sms import message_attempts, messages, reports
+
+__all__ = [
+    "accounts",
+    "audit",
+    "callbacks",
+    "cycles",
+    "dues",
+    "fines",
+    "group_events",
+    "group_rules",
+    "groups",
+    "invites",
+    "memberships",
+    "message_attempts",
+    "messages",
+    "metadata",
+    "orders",
+    "payment_events",
+    "payments",
+    "proposals",
+    "reports",
+    "rounds",
+    "sim_checks",
+    "subscribers",
+    "transfers",
+    "votes",
+    "vouchers",
+]
