@@ -1,11 +1,13 @@
 """SMS: written in the commit of the event they tell of, handed over by pumps, followed by delivery reports.
 
-``queue`` makes the row, ``pump`` sends what is due at one sender, ``keep_report`` takes what a provider says of it
-later, ``wake`` sees to it that nothing is forgotten. The rules of failing over stand in outcomes.py.
+``queue`` makes the row, ``queue_all`` those of a whole group at once, ``pump`` sends what is due at one sender,
+``keep_report`` takes what a provider says of it later, ``wake`` sees to it that nothing is forgotten. The rules of
+failing over stand in outcomes.py.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -67,6 +69,19 @@ class Wording(Protocol):
         """Every text in every language."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """One message to be: an event's ``key`` makes one, however often it is queued."""
+
+    key: str
+    msisdn: Msisdn
+    template: str
+    language: str
+    variables: Mapping[str, Any]
+    order_id: UUID | None = None
+    due: datetime | None = None  # it waits until then; None: at once
+
+
 ID_CHARS_MAX = 128  # of a report's ids; ours have 36
 
 
@@ -100,20 +115,20 @@ class Messages:
         language: str,
         variables: Mapping[str, Any],
         order_id: UUID | None = None,
+        due: datetime | None = None,
     ) -> None:
         """Write one message into the connection's open transaction; an event's ``key`` makes one, however often."""
-        menus = self._menus()
-        words = menus.texts.render(menus.sms[template].text_id, language, variables)
-        priority = Priority[menus.sms[template].priority.upper()]
+        await self.queue_all(connection, (Sms(key, msisdn, template, language, variables, order_id, due),))
+
+    async def queue_all(self, connection: AsyncConnection, batch: Iterable[Sms]) -> None:
+        """Write any number of messages into the connection's open transaction, in few statements."""
+        rows = [self._row(sms) for sms in batch]
+        if not rows:
+            return
+        once = postgresql.insert(messages).on_conflict_do_nothing(index_elements=["key"])
+        written = await connection.execute(once.returning(messages.c.priority, messages.c.due_at), rows)
         now = self._clock.now()
-        row = {
-            "id": uuid4(), "key": key, "msisdn": str(msisdn), "template": template, "text": words,
-            "parts": gsm.parts(words).count, "priority": priority, "sender": self._first, "state": WAITING,
-            "created_at": now, "due_at": now, "deadline": now + LIFE[priority], "order_id": order_id,
-        }  # fmt: skip
-        once = postgresql.insert(messages).values(row).on_conflict_do_nothing(index_elements=["key"])
-        made = (await connection.execute(once.returning(messages.c.id))).first()
-        if made and priority <= URGENT:
+        if any(priority <= URGENT and due <= now for priority, due in written.all()):
             await self._outcomes.wake(connection, self._first)
 
     async def pump(self, sender: str) -> None:
@@ -157,6 +172,17 @@ class Messages:
             await connection.execute(orphaned.values(sender=self._first))
             for sender in (await connection.execute(due)).scalars().all():
                 await self._outcomes.wake(connection, sender)
+
+    def _row(self, sms: Sms) -> dict[str, Any]:
+        menus, now = self._menus(), self._clock.now()
+        template = menus.sms[sms.template]
+        words = menus.texts.render(template.text_id, sms.language, sms.variables).rstrip()
+        priority, due = Priority[template.priority.upper()], sms.due or now
+        return {
+            "id": uuid4(), "key": sms.key, "msisdn": str(sms.msisdn), "template": sms.template, "text": words,
+            "parts": gsm.parts(words).count, "priority": priority, "sender": self._first, "state": WAITING,
+            "created_at": now, "due_at": due, "deadline": due + LIFE[priority], "order_id": sms.order_id,
+        }  # fmt: skip
 
 
 def _is_storable(text: str | None) -> bool:

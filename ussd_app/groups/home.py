@@ -1,0 +1,123 @@
+"""What the home screen asks of a person's groups, in one query: what is due, what waits for their vote, if any."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from ussd_app.groups import Groups, savings
+from ussd_app.groups.views import OWED, SAVERS, share
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.tables import cycles, dues, group_rules, memberships, proposals, rounds, votes
+from ussd_app.tables import groups as groups_table
+
+c, d, g, m, p, r = (table.c for table in (cycles, dues, groups_table, memberships, proposals, rounds))
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What somebody pays first: the oldest round they owe, or (None) today's savings."""
+
+    group_id: UUID
+    group: str
+    amount: Money
+    round: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The newest request somebody may decide."""
+
+    code: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What comes first at home."""
+
+    due: Due | None
+    waiting: Waiting | None
+    has_groups: bool
+
+
+async def home(groups: Groups, msisdn: Msisdn) -> Home:
+    """What this person is asked for by any of their groups."""
+    due, waiting = _due(groups, msisdn).subquery(), _waiting(groups, msisdn).subquery()
+    any_ = select(exists().where(*_mine(msisdn)).label("any")).subquery()
+    query = select(any_, due, waiting).select_from(any_.outerjoin(due, true()).outerjoin(waiting, true()))
+    async with groups.engine.connect() as connection:
+        row = (await connection.execute(query)).one()
+    owed = Due(row.id, row.name, Money(row.minor, row.currency), row.number) if row.id else None
+    return Home(owed, Waiting(row.code, row.kind) if row.code else None, row.any)
+
+
+def _mine(msisdn: Msisdn) -> tuple[ColumnElement[bool], ...]:
+    return m.msisdn == msisdn, m.state == "active"
+
+
+def _due(groups: Groups, msisdn: Msisdn) -> Select[Any]:
+    """What is overdue, then what is awaited today, then what is due later; one row at most."""
+    owing = (
+        select(g.id, g.name, g.currency, (d.amount - d.paid).label("minor"), r.number, r.due_at.label("by"))
+        .select_from(memberships.join(groups_table, g.id == m.group_id).join(dues, d.member_id == m.id))
+        .join(rounds, r.id == d.round_id)
+        .join(cycles, c.id == r.cycle_id)
+        .where(*_mine(msisdn), OWED)
+    )
+    rules = and_(group_rules.c.group_id == g.id, group_rules.c.version == g.rules_version)
+    today = literal(groups.clock.now(), r.due_at.type)
+    saving = (
+        select(g.id, g.name, g.currency, share(), cast(null(), Integer), today)
+        .select_from(memberships.join(groups_table, g.id == m.group_id).join(group_rules, rules))
+        .where(*_mine(msisdn), g.kind == SAVERS, g.state != "closed", savings.awaited(groups))
+    )
+    every = union_all(owing, saving).subquery()
+    return select(every).order_by(every.c.by, every.c.number, every.c.id).limit(1)
+
+
+def _waiting(groups: Groups, msisdn: Msisdn) -> Select[Any]:
+    """What policy.entitled says, in SQL; what the proposal's own screen finds later decides."""
+    voted = exists().where(votes.c.proposal_id == p.id, votes.c.member_id == m.id)
+    return (
+        select(p.code, p.kind)
+        .join(memberships, m.group_id == p.group_id)
+        .where(*_mine(msisdn), p.state == "open", p.expires_at > groups.clock.now())
+        .where(p.asked_by != m.id, p.payee.is_distinct_from(m.id), ~voted, _entitled())
+        .order_by(p.asked_at.desc(), p.code)
+        .limit(1)
+    )
+
+
+def _entitled() -> ColumnElement[bool]:
+    """Asked by name; or holding one of the roles; or anybody, where no role is named or too few hold one."""
+    named, roles = p.policy["members"], p.policy["roles"]
+    nobody: ColumnElement[Any] = literal([], JSONB)
+    other = memberships.alias()
+    holders = (
+        select(func.count())
+        .where(other.c.group_id == p.group_id, other.c.state == "active", roles.has_key(other.c.role))
+        .where(other.c.id != p.asked_by, other.c.id.is_distinct_from(p.payee))
+        .scalar_subquery()
+    )
+    too_few = holders < func.greatest(1, p.policy["count"].as_integer())
+    by_role = or_(roles == nobody, roles.has_key(m.role), too_few)
+    return or_(and_(named != nobody, named.has_key(cast(m.id, Text))), and_(named == nobody, by_role))
