@@ -16,12 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ussd_app import ledger, worker
 from ussd_app.config import Settings
 from ussd_app.errors import ProviderError, Unknown
+from ussd_app.groups import Groups
 from ussd_app.jobs import Jobs
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import CallbackNote, Kind, Pending, Request, Status, Succeeded
-from ussd_app.orders import LimitReached, Orders, Placed, send_money
+from ussd_app.orders import LimitReached, Orders, Placed, airtime, send_money
 from ussd_app.payments import Payments
+from ussd_app.payments.callbacks import Callbacks
+from ussd_app.sims import Sims
 from ussd_app.tables import orders, payments
 
 AMA = Msisdn("+233240000001")
@@ -85,10 +88,20 @@ class Outbox:
     """Stands for Messages: remembers each key once, as the table does."""
 
     sent: dict[str, tuple[str, Msisdn]] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)  # the variables last given to a template
 
-    async def queue(self, connection: AsyncConnection, *, key: str, msisdn: Msisdn, template: str, **_: Any) -> None:  # noqa: ANN401, ARG002 - Messages' own
-        """Remember it."""
+    async def queue(  # noqa: D102 - Messages' own
+        self,
+        connection: AsyncConnection,  # noqa: ARG002 - the same
+        *,
+        key: str,
+        msisdn: Msisdn,
+        template: str,
+        variables: Mapping[str, Any],
+        **_: Any,  # noqa: ANN401 - the same
+    ) -> None:
         self.sent.setdefault(key, (template, msisdn))
+        self.said[template] = variables
 
     async def pump(self, sender: str) -> None:
         """Nothing is handed over."""
@@ -109,6 +122,7 @@ class Desk:
     engine: AsyncEngine
     clock: FakeClock
     operator: ScriptedOperator
+    delivery: ScriptedOperator
     outbox: Outbox
     orders: Orders
     payments: Payments
@@ -124,6 +138,20 @@ class Desk:
             recipient=KOFI,
             recipient_name="Kofi",
             amount=Money.of(amount, "GHS"),
+            language="en",
+        )
+        assert isinstance(placed, Placed | LimitReached)
+        return placed
+
+    async def top_up(self, recipient: Msisdn = KOFI) -> Placed | LimitReached:
+        """Ama buys airtime for 5."""
+        placed = await airtime.place(
+            self.orders,
+            run="run-1",
+            msisdn=AMA,
+            sender_name="Ama",
+            recipient=recipient,
+            amount=Money.of("5", "GHS"),
             language="en",
         )
         assert isinstance(placed, Placed | LimitReached)
@@ -145,7 +173,7 @@ class Desk:
     async def callback(self, payment: UUID) -> None:
         """A callback about a payment is stored."""
         async with self.engine.begin() as connection:
-            await self.payments.called_back(connection, payment)
+            await Callbacks(self.payments).plan_confirm(connection, payment)
 
     async def payment(self, step: str) -> Any:  # noqa: ANN401 - a row
         """The payment of a step."""
@@ -191,9 +219,12 @@ async def open_desk(engine: AsyncEngine, database: str, clock: FakeClock) -> Asy
     """Build one."""
     connector = procrastinate.PsycopgConnector(conninfo=database.replace("+psycopg", ""), min_size=1, max_size=4)
     app = procrastinate.App(connector=connector)
-    operator, outbox = ScriptedOperator(), Outbox()
-    paying = Payments(engine, Jobs(app), {"scripted": operator}, clock, {"scripted": "http://127.0.0.1/callbacks/x/y"})
-    desk = Orders(engine, paying, outbox, clock, Settings(), SystemRandom())  # type: ignore[arg-type]  # an outbox for Messages
-    worker.register(app, desk, outbox, engine)  # type: ignore[arg-type]  # the same
+    operator, delivery, outbox = ScriptedOperator(), ScriptedOperator("airtime_scripted"), Outbox()
+    urls = dict.fromkeys((operator.name, delivery.name), "http://127.0.0.1/callbacks/x/y")
+    paying = Payments(engine, Jobs(app), {operator.name: operator}, {delivery.name: delivery}, clock, urls)
+    settings = Settings()
+    groups = Groups(engine, Jobs(app), outbox, clock, settings, SystemRandom())  # type: ignore[arg-type]  # an outbox for Messages
+    desk = Orders(engine, paying, outbox, groups, clock, settings, SystemRandom())  # type: ignore[arg-type]  # the same
+    worker.register(app, desk, Sims(engine, Jobs(app), None, clock, (b"key",)))
     async with app.open_async():
-        yield Desk(engine, clock, operator, outbox, desk, paying, app)
+        yield Desk(engine, clock, operator, delivery, outbox, desk, paying, app)

@@ -83,8 +83,9 @@ async def test_a_refusal_after_a_death_in_the_call_proves_nothing(desk: Desk, cl
     if kind is Kind.REFUND:
         desk.operator.states[Kind.DISBURSEMENT] = Failed(Reason.PARTY_NOT_ALLOWED)
     clock.deaths = [f"{kind}.submit.after_http"]
-    desk.operator.answers[kind].extend([Pending(), Rejected(Reason.NOT_AUTHORISED)])
-    await desk.send()
+    asked = desk.delivery if kind is Kind.DELIVERY else desk.operator
+    asked.answers[kind].extend([Pending(), Rejected(Reason.NOT_AUTHORISED)])
+    await (desk.top_up() if kind is Kind.DELIVERY else desk.send())
     await desk.run(300)
     assert clock.deaths == []
     assert await desk.order_states() == ["undone" if kind is Kind.REFUND else "done"]

@@ -337,11 +337,3 @@ async def test_a_person_sees_what_moved_and_what_is_waiting(desk: Desk) -> None:
     assert [(m.label, m.party) for m in await desk.orders.movements(KOFI)] == [("received", "Ama")]
     await desk.run(900)
     assert await desk.orders.recent(AMA) is None
-
-
-async def test_codes_carry_a_check_digit(desk: Desk) -> None:
-    """One wrong or two swapped digits never make another's code."""
-    codes = {desk.orders._code() for _ in range(200)}
-    assert len(codes) == 200
-    for code in codes:
-        assert sum(w * int(d) for w, d in zip(range(8, 0, -1), code, strict=True)) % 11 == 0

@@ -11,7 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ussd_app.clock import Clock
 from ussd_app.msisdn import Msisdn
-from ussd_app.subscribers import NoPin, PinLocked, PinOk, PinSet, PinWeak, PinWrong, Subscribers
+from ussd_app.subscribers import (
+    Level,
+    NoPin,
+    PinLocked,
+    PinOk,
+    PinSet,
+    PinWeak,
+    PinWrong,
+    Subscribers,
+    level_of,
+)
 from ussd_app.tables import audit, subscribers
 
 KEYS = (b"k" * 32,)
@@ -37,6 +47,29 @@ async def test_registering_again_changes_nothing(people: Subscribers) -> None:
     kofi = await people.register(KOFI, " Kofi\n\u202e{{ 7*7 }} and far too long a name ", "sw")
     assert kofi.name == "Kofi {{ 7*7 }} a"  # a brace costs two septets
     assert await people.find(Msisdn("+233240000009")) is None
+
+
+async def test_a_new_name_is_kept_and_the_old_one_on_record(people: Subscribers) -> None:
+    """Cleaned like the first; the same name again is no change, and who is not registered gets none."""
+    assert await people.set_name(AMA, " Ama\nSerwaa ") == "Ama Serwaa"
+    assert await people.set_name(AMA, "Ama Serwaa") == "Ama Serwaa"
+    await people.set_name(KOFI, "Kofi")
+    found = await people.find(AMA)
+    assert found
+    assert (found.name, await people.find(KOFI)) == ("Ama Serwaa", None)
+    async with people.engine.connect() as connection:
+        query = select(audit.c.msisdn, audit.c.detail).where(audit.c.event == "name_changed")
+        assert [tuple(row) for row in await connection.execute(query)] == [(AMA, {"before": "Ama"})]
+
+
+async def test_a_pin_secures_a_person(people: Subscribers) -> None:
+    """Who set one is known better; who never registered, no better than by their number."""
+    async with people.engine.connect() as connection:
+        assert [await level_of(connection, who) for who in (AMA, KOFI)] == [Level.REGISTERED] * 2
+    await people.set_pin(AMA, "4821", checked=False)
+    async with people.engine.connect() as connection:
+        assert [await level_of(connection, who) for who in (AMA, KOFI)] == [Level.SECURED, Level.REGISTERED]
+    assert (await people.register(AMA, "Ama", "en")).level is Level.SECURED
 
 
 async def test_a_pin_is_set_once_and_changed_only_with_the_old_one(people: Subscribers, outbox: Outbox) -> None:

@@ -130,6 +130,8 @@ async def open_town(engine: AsyncEngine, database: str, redis_url: str, **given:
         "REDIS_URL": redis_url,
         "PROMPT_DELAY_MS": "0",
         "DAILY_LIMIT": "1000000",
+        "PAYMENTS_PER_HOUR": "100000",
+        "NEW_RECIPIENTS_PER_DAY": "100000",
         "LOG_LEVEL": "ERROR",
         **environment(Settings(public_url=url)),
         **given,

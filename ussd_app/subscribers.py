@@ -1,8 +1,9 @@
 """The people: who they are, which language they read, and the PIN that only they know."""
 
 import hmac
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
 from itertools import pairwise
 
 import anyio
@@ -28,6 +29,13 @@ HASHERS = 2  # at once: each takes tens of milliseconds and 19 MiB
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
+class Level(StrEnum):
+    """How well we know a person, and so how much they may move."""
+
+    REGISTERED = "registered"
+    SECURED = "secured"  # by a PIN that only they know
+
+
 @dataclass(frozen=True, slots=True)
 class Subscriber:
     """One registered person."""
@@ -36,6 +44,13 @@ class Subscriber:
     name: str
     language: str
     has_pin: bool
+    sim_hash: str | None = field(default=None, repr=False)  # of the SIM last seen, as sims.py keeps it
+    sim_seen_at: datetime | None = None
+
+    @property
+    def level(self) -> Level:
+        """How well we know them."""
+        return Level.SECURED if self.has_pin else Level.REGISTERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,16 @@ class Subscribers:
                 update(subscribers).where(subscribers.c.msisdn == msisdn).values(language=language)
             )
             await self._audit(connection, msisdn, "language_changed")
+
+    async def set_name(self, msisdn: Msisdn, name: str) -> str:
+        """From now on call them this; the name as it is kept. What they were called stays on record."""
+        kept = gsm.one_line(name, NAME_SEPTETS)
+        async with self.engine.begin() as connection:
+            row = await self._row(connection, msisdn, lock=True)
+            if row and row["name"] != kept:
+                await connection.execute(update(subscribers).where(subscribers.c.msisdn == msisdn).values(name=kept))
+                await self._audit(connection, msisdn, "name_changed", before=row["name"])
+        return kept
 
     async def check_pin(self, msisdn: Msisdn, pin: str) -> PinOk | PinWrong | PinLocked | NoPin:
         """Whether this is the person's PIN. A try is counted and committed before the hash is looked at."""
@@ -181,8 +206,9 @@ class Subscribers:
             variables={"at": now},
         )
 
-    async def _audit(self, connection: AsyncConnection, msisdn: Msisdn, event: str) -> None:
-        await connection.execute(audit.insert().values(at=self.clock.now(), msisdn=msisdn, event=event, detail={}))
+    async def _audit(self, connection: AsyncConnection, msisdn: Msisdn, event: str, **detail: str) -> None:
+        values = {"at": self.clock.now(), "msisdn": msisdn, "event": event, "detail": detail}
+        await connection.execute(audit.insert().values(values))
 
     async def _row(self, connection: AsyncConnection, msisdn: Msisdn, *, lock: bool = False) -> RowMapping | None:
         query = select(subscribers).where(subscribers.c.msisdn == msisdn)
@@ -196,6 +222,13 @@ class Subscribers:
     def _mac(self, key: bytes, pin: str) -> bytes:
         """Argon2 alone would let a stolen table be searched: there are only a million PINs."""
         return hmac.digest(key, pin.encode(), "sha256")
+
+
+async def level_of(connection: AsyncConnection, msisdn: Msisdn) -> Level:
+    """How well we know a person; somebody who never registered is known no better than by their number."""
+    query = select(subscribers.c.pin_hash.is_not(None)).where(subscribers.c.msisdn == msisdn)
+    secured = (await connection.execute(query)).scalar_one_or_none()
+    return Level.SECURED if secured else Level.REGISTERED
 
 
 def _verifies(hashed: str, mac: bytes) -> bool:
@@ -219,4 +252,11 @@ def _weak(pin: str, msisdn: Msisdn) -> bool:
 
 
 def _subscriber(row: RowMapping) -> Subscriber:
-    return Subscriber(Msisdn(row["msisdn"]), row["name"], row["language"], has_pin=row["pin_hash"] is not None)
+    return Subscriber(
+        Msisdn(row["msisdn"]),
+        row["name"],
+        row["language"],
+        has_pin=row["pin_hash"] is not None,
+        sim_hash=row["sim_hash"],
+        sim_seen_at=row["sim_seen_at"],
+    )

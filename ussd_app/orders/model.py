@@ -1,17 +1,22 @@
 """The words of an order: what it is, what its steps move, who is told; and what its kind must declare."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, runtime_checkable
 from uuid import UUID
 
 from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ussd_app.config import provider
 from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Kind
+
+if TYPE_CHECKING:
+    from ussd_app.orders import Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +32,20 @@ class Order:
     language: str
     amount: Money
     fee: Money
+    group: UUID | None  # the savings group whose accounts it touches
     details: Mapping[str, str]
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One movement of money: who, through whom, how much."""
+    """One movement: who, through whom, how much, and between our float and which account."""
 
-    operator: str
+    operator: str  # or the delivery
     msisdn: Msisdn
     amount: Money
+    account: str | None = None  # None: the order's own clearing account
+    item: Mapping[str, str] = field(default_factory=dict)  # what a delivery hands over
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,11 @@ class OrderKind(Protocol):
     """What a file of this folder declares, as ``KIND``."""
 
     @property
+    def limited(self) -> bool:
+        """Whether it counts towards what a person may move: their own money going out."""
+        return True
+
+    @property
     def steps(self) -> tuple[Step, ...]:
         """In the order they are taken."""
         ...
@@ -99,6 +112,31 @@ class OrderKind(Protocol):
         ...
 
 
+@runtime_checkable
+class Settling(Protocol):
+    """A kind that has more to write in the commit in which its order settles."""
+
+    async def settled(self, desk: "Orders", connection: AsyncConnection, order: Order, state: str) -> None:
+        """Take note that the order has become done, failed, undone or parked.
+
+        Or ``late``: its last step has succeeded after all, and has been booked.
+        """
+        ...
+
+
+class Asked(TypedDict):
+    """What an order is placed for."""
+
+    run: str  # of the flow: the idempotency key
+    msisdn: Msisdn  # who asks
+    language: str
+    amount: Money
+    fee: Money
+    details: Mapping[str, str]
+    recipient: NotRequired[Msisdn | None]  # who else sees it among their movements
+    group: NotRequired[UUID | None]  # the savings group whose accounts it touches
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """The order stands; its code is what people read out to support."""
@@ -111,6 +149,20 @@ class LimitReached:
     """More than this person may move in one payment or in one day."""
 
     limit: Money
+
+
+@dataclass(frozen=True, slots=True)
+class TooFast:
+    """More payments, or more new recipients, than one person makes; another may follow after this long."""
+
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """An account has less to spend than the order moves; nothing was written."""
+
+    account: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +187,12 @@ class Recent:
     party: str
 
 
+def kind_named(name: str) -> OrderKind:
+    """The kind a file of this folder declares."""
+    found: OrderKind = provider("orders", name).KIND
+    return found
+
+
 def order_of(row: RowMapping) -> Order:
     """A row, typed."""
     return Order(
@@ -147,6 +205,7 @@ def order_of(row: RowMapping) -> Order:
         language=row["language"],
         amount=Money(row["amount"], row["currency"]),
         fee=Money(row["fee"], row["currency"]),
+        group=row["group_id"],
         details=row["details"],
         created_at=row["created_at"],
     )

@@ -10,26 +10,8 @@ from ussd_app.errors import ProviderError, Reason
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Kind, Operator, serving
-from ussd_app.orders import Leg, LimitReached, Order, Orders, Placed, Receipt, Step
-
-# Why a collection failed, where the sender can do something about it; every other reason has the general words.
-FAILURES = {
-    Reason.INSUFFICIENT_FUNDS: "payment_failed_funds",
-    Reason.REJECTED_BY_PAYER: "payment_rejected",
-    Reason.EXPIRED: "payment_expired",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Collect:
-    """From the sender: the amount and our fee."""
-
-    name: str = "collect"
-    kind: Kind = Kind.COLLECTION
-
-    def leg(self, order: Order) -> Leg:
-        """The total, from the sender's own operator."""
-        return Leg(order.details["sender_operator"], order.msisdn, order.amount + order.fee)
+from ussd_app.orders import Leg, LimitReached, Order, OrderKind, Orders, Placed, Receipt, Step, TooFast
+from ussd_app.orders.steps import Collect, collection_failed, recipient_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +23,11 @@ class Disburse:
 
     def leg(self, order: Order) -> Leg:
         """The amount, through the recipient's operator."""
-        return Leg(order.details["recipient_operator"], _recipient(order), order.amount)
+        return Leg(order.details["recipient_operator"], recipient_of(order), order.amount)
 
 
 @dataclass(frozen=True, slots=True)
-class SendMoney:
+class SendMoney(OrderKind):
     """The kind."""
 
     steps: tuple[Step, ...] = (Collect(), Disburse())
@@ -58,7 +40,7 @@ class SendMoney:
             "total": order.amount + order.fee,
             "sender": order.msisdn,
             "sender_name": order.details["sender_name"],
-            "recipient": _recipient(order),
+            "recipient": recipient_of(order),
             "recipient_name": order.details["recipient_name"],
         }
 
@@ -68,11 +50,11 @@ class SendMoney:
 
     def done(self, order: Order) -> tuple[Receipt, ...]:
         """Both are told."""
-        return Receipt("money_sent", order.msisdn), Receipt("money_received", _recipient(order))
+        return Receipt("money_sent", order.msisdn), Receipt("money_received", recipient_of(order))
 
     def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:
         """The sender is told whether nothing was taken, or that it is on its way back."""
-        template = FAILURES.get(reason, "payment_failed") if step == "collect" else "recipient_failed"
+        template = collection_failed(reason) if step == "collect" else "recipient_failed"
         return (Receipt(template, order.msisdn),)
 
     def undone(self, order: Order) -> tuple[Receipt, ...]:
@@ -126,7 +108,7 @@ def fee(amount: Money, step: int) -> Money:
 
 async def quote(
     orders: Orders, msisdn: Msisdn, recipient: Msisdn, amount: Money
-) -> Quote | LimitReached | NotReachable | SelfSend | AmountUnfit:
+) -> Quote | LimitReached | TooFast | NotReachable | SelfSend | AmountUnfit:
     """What sending this would cost and whom it would reach, or why it cannot be done. Moves nothing."""
     if msisdn == recipient:
         return SelfSend()
@@ -136,9 +118,9 @@ async def quote(
     step = _step(payer, payee, amount.currency)
     if amount.minor % step:
         return AmountUnfit(Money(step, amount.currency))
-    limit = await orders.over_limit(msisdn, amount)
-    if limit:
-        return limit
+    refused = await orders.refuses("send_money", msisdn, recipient, amount)
+    if refused:
+        return refused
     active, name = await _holder(payee, recipient)
     if not active:
         return NotReachable(recipient)
@@ -156,7 +138,7 @@ async def place(
     recipient_name: str,
     amount: Money,
     language: str,
-) -> Placed | LimitReached | NotReachable:
+) -> Placed | LimitReached | TooFast | NotReachable:
     """Place the order; its prompt reaches the sender's phone a moment later."""
     payer, payee = (serving(party, orders.payments.operators) for party in (msisdn, recipient))
     if payer is None or payee is None:
@@ -181,12 +163,6 @@ async def place(
 
 def _step(payer: Operator, payee: Operator, currency: str) -> int:
     return math.lcm(payer.step(currency), payee.step(currency))
-
-
-def _recipient(order: Order) -> Msisdn:
-    if order.recipient is None:
-        raise LookupError(f"order {order.id} goes to nobody")
-    return order.recipient
 
 
 async def _holder(operator: Operator, msisdn: Msisdn) -> tuple[bool, str | None]:

@@ -1,0 +1,120 @@
+"""Airtime: collect its face value from whoever asked, top up the recipient's number, or refund."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ussd_app.errors import Reason
+from ussd_app.money import Money
+from ussd_app.msisdn import CURRENCIES, Msisdn
+from ussd_app.operators import serving
+from ussd_app.orders import LimitReached, Order, OrderKind, Orders, Placed, Receipt, Step, TooFast
+from ussd_app.orders.steps import Collect, Deliver, collection_failed, recipient_of
+
+DELIVERY = "airtime"  # what the name of a delivery that tops up begins with
+
+
+@dataclass(frozen=True, slots=True)
+class NotServed:
+    """No operator of ours collects from the payer, or nobody of ours tops up this recipient's number."""
+
+    msisdn: Msisdn
+
+
+@dataclass(frozen=True, slots=True)
+class AmountUnfit:
+    """The payer's operator moves only multiples of this."""
+
+    step: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Airtime(OrderKind):
+    """The kind."""
+
+    steps: tuple[Step, ...] = (Collect(), Deliver())
+
+    def variables(self, order: Order) -> Mapping[str, Any]:
+        """Whose phone, and how much."""
+        return {
+            "amount": order.amount,
+            "total": order.amount + order.fee,
+            "recipient": recipient_of(order),
+            "recipient_name": self.party(order, order.msisdn),
+            "sender": order.msisdn,
+            "sender_name": order.details["sender_name"],
+        }
+
+    def party(self, order: Order, seen_by: Msisdn) -> str:
+        """The phone that was topped up, or whoever topped up ours."""
+        recipient = recipient_of(order)
+        return order.details["sender_name"] if seen_by == recipient != order.msisdn else recipient.national
+
+    def done(self, order: Order) -> tuple[Receipt, ...]:
+        """The payer is told, and the recipient where that is somebody else."""
+        receipts = (Receipt("airtime_sent", order.msisdn),)
+        recipient = recipient_of(order)
+        return receipts if recipient == order.msisdn else (*receipts, Receipt("airtime_received", recipient))
+
+    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:
+        """The payer is told whether nothing was taken, or that it is on its way back."""
+        template = collection_failed(reason) if step == "collect" else "airtime_failed"
+        return (Receipt(template, order.msisdn),)
+
+    def undone(self, order: Order) -> tuple[Receipt, ...]:
+        """The payer has it back."""
+        return (Receipt("money_refunded", order.msisdn),)
+
+    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
+        """A person looks at it."""
+        return (Receipt("still_waiting", order.msisdn),)
+
+
+KIND = Airtime()
+
+
+async def quote(
+    orders: Orders, msisdn: Msisdn, recipient: Msisdn, amount: Money
+) -> LimitReached | TooFast | NotServed | AmountUnfit | None:
+    """Why this top-up cannot be had, or None where it can; it costs its face value. Moves nothing."""
+    payer = serving(msisdn, orders.payments.operators)
+    if payer is None:
+        return NotServed(msisdn)
+    # Airtime is sold in the currency of the recipient's own country.
+    if delivery(orders) is None or CURRENCIES.get(recipient.country) != amount.currency:
+        return NotServed(recipient)
+    step = payer.step(amount.currency)
+    if amount.minor % step:
+        return AmountUnfit(Money(step, amount.currency))
+    return await orders.refuses("airtime", msisdn, recipient, amount)
+
+
+async def place(
+    orders: Orders,
+    *,
+    run: str,
+    msisdn: Msisdn,
+    sender_name: str,
+    recipient: Msisdn,
+    amount: Money,
+    language: str,
+) -> Placed | LimitReached | TooFast | NotServed:
+    """Place the order; its prompt reaches the payer's phone a moment later."""
+    payer, by = serving(msisdn, orders.payments.operators), delivery(orders)
+    if payer is None or by is None:
+        return NotServed(msisdn if payer is None else recipient)
+    return await orders.place(
+        "airtime",
+        run=run,
+        msisdn=msisdn,
+        recipient=recipient,
+        language=language,
+        amount=amount,
+        fee=Money(0, amount.currency),
+        details={"sender_name": sender_name, "sender_operator": payer.name, "delivery": by},
+    )
+
+
+def delivery(orders: Orders) -> str | None:
+    """Who tops up: the first delivery in use whose name says so."""
+    return next((name for name in orders.payments.deliveries if name.startswith(DELIVERY)), None)

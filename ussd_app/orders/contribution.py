@@ -1,0 +1,133 @@
+"""A contribution: collect from a member into their group's books. What comes of it there, the group's notices tell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ussd_app.errors import Reason
+from ussd_app.groups import contributions, kinds, members, owed
+from ussd_app.groups.model import Group, Member
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.operators import serving
+from ussd_app.orders import LimitReached, Order, OrderKind, Orders, Placed, Receipt, Step, TooFast
+from ussd_app.orders.steps import Collect, collection_failed
+
+
+@dataclass(frozen=True, slots=True)
+class NotMember:
+    """Who pays is no active member of this group."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotOpen:
+    """The group takes no contributions now."""
+
+
+@dataclass(frozen=True, slots=True)
+class NothingDue:
+    """The member owes nothing, and has named no amount."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotServed:
+    """No operator of ours collects from this number in the group's currency."""
+
+    msisdn: Msisdn
+
+
+@dataclass(frozen=True, slots=True)
+class AmountUnfit:
+    """The payer's operator moves only multiples of this."""
+
+    step: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution(OrderKind):
+    """The kind."""
+
+    steps: tuple[Step, ...] = (Collect(),)
+
+    def variables(self, order: Order) -> Mapping[str, Any]:
+        """How much, and for which group."""
+        total = order.amount + order.fee
+        return {"amount": order.amount, "total": total, "recipient_name": order.details["recipient_name"]}
+
+    def party(self, order: Order, seen_by: Msisdn) -> str:  # noqa: ARG002 - there is one party
+        """The group."""
+        return order.details["recipient_name"]
+
+    def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - the group's notice is the receipt
+        """None beside the notice."""
+        return ()
+
+    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:  # noqa: ARG002 - there is one step
+        """Nothing was taken."""
+        return (Receipt(collection_failed(reason), order.msisdn),)
+
+    def undone(self, order: Order) -> tuple[Receipt, ...]:
+        """It came after it had been given up, and is back."""
+        return (Receipt("money_refunded", order.msisdn),)
+
+    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
+        """A person looks at it."""
+        return (Receipt("still_waiting", order.msisdn),)
+
+    async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
+        """What was collected is the member's, and goes where they owe it."""
+        if state == "done" and order.group:
+            member = UUID(order.details["member"])
+            await contributions.book(desk.groups, connection, order.group, member, order.amount, order.id, order.code)
+
+
+KIND = Contribution()
+
+
+async def place(
+    orders: Orders, *, run: str, msisdn: Msisdn, language: str, group_id: UUID, amount: Money | None
+) -> Placed | LimitReached | TooFast | NotMember | NotOpen | NothingDue | NotServed | AmountUnfit:
+    """Place the order, for what is due where no amount is named; its prompt reaches the payer a moment later."""
+    async with orders.engine.connect() as connection:
+        member = await members.member(connection, group_id, msisdn)
+        if member is None:
+            return NotMember()
+        group = await members.load(connection, group_id)
+        is_open = await kinds.kind(group.kind).is_open(connection, group)
+        due = await owed.expected(connection, group, member)
+    if not is_open:
+        return NotOpen()
+    if amount is None and not due:
+        return NothingDue()
+    payer = serving(msisdn, orders.payments.operators)
+    if payer is None or (amount and amount.currency != group.currency):
+        return NotServed(msisdn)
+    step = payer.step(group.currency)
+    if amount and amount.minor % step:
+        return AmountUnfit(Money(step, group.currency))
+    # What is due is collected whole: what its rounding adds is paid ahead.
+    money = amount or Money(-(-due.minor // step) * step, group.currency)
+    return await _place(orders, run, language, group, member, payer.name, money)
+
+
+async def _place(
+    orders: Orders, run: str, language: str, group: Group, member: Member, operator: str, money: Money
+) -> Placed | LimitReached | TooFast:
+    return await orders.place(
+        "contribution",
+        run=run,
+        msisdn=member.msisdn,
+        language=language,
+        amount=money,
+        fee=Money(0, group.currency),
+        group=group.id,
+        details={
+            "sender_operator": operator,
+            "sender_name": member.name,
+            "recipient_name": group.name,
+            "member": str(member.id),
+        },
+    )

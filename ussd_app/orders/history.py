@@ -1,0 +1,120 @@
+"""What a person has asked for before: what is unresolved, what moved, and what they may want again.
+
+Whoever asks for a group's money is no party to it: only kinds that are ``limited`` are a person's own money going out.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.orders.model import Movement, Order, Recent, kind_named, order_of
+from ussd_app.tables import orders
+
+if TYPE_CHECKING:
+    from ussd_app.orders import Orders
+
+RECENT = timedelta(minutes=15)  # a redial this soon opens on what is unresolved
+LOOKED_AT = 50  # orders at most, for one look back
+STATES = {"open": "waiting", "done": "paid", "failed": "failed", "undoing": "refunding", "undone": "refunded"}
+
+
+@dataclass(frozen=True, slots=True)
+class Favourite:
+    """What a person has paid for before and may want again."""
+
+    kind: str
+    code: str  # of the latest order that was just this
+    recipient: Msisdn | None
+    amount: Money
+    details: Mapping[str, str]  # of that order
+    party: str
+
+    @property
+    def label(self) -> str:
+        """One line, in figures and names alone, since it belongs to no language."""
+        return f"{self.amount.plain} {self.party}"
+
+
+async def recent(desk: "Orders", msisdn: Msisdn) -> Recent | None:
+    """The latest order this person placed within RECENT and pays for."""
+    query = (
+        select(orders)
+        .where(orders.c.msisdn == msisdn, orders.c.created_at > desk.clock.now() - RECENT)
+        .order_by(orders.c.created_at.desc())
+        .limit(LOOKED_AT)
+    )
+    async with desk.engine.connect() as connection:
+        rows = (await connection.execute(query)).mappings().all()
+    order = next((order for order in map(order_of, rows) if kind_named(order.kind).limited), None)
+    if order is None:
+        return None
+    party = kind_named(order.kind).party(order, msisdn)
+    return Recent(order.code, order.kind, order.amount, STATES.get(order.state, "waiting"), party)
+
+
+async def movements(desk: "Orders", msisdn: Msisdn, limit: int) -> list[Movement]:
+    """What this person last sent, received or got back, newest first."""
+    query = (
+        select(orders)
+        .where((orders.c.msisdn == msisdn) | (orders.c.recipient == msisdn) & (orders.c.state == "done"))
+        .where(orders.c.state.in_(["done", "undone"]))
+        .order_by(orders.c.finished_at.desc())
+        .limit(LOOKED_AT)
+    )
+    async with desk.engine.connect() as connection:
+        rows = (await connection.execute(query)).mappings().all()
+    found = (_movement(order_of(row), row["finished_at"], msisdn) for row in rows)
+    return [movement for movement in found if movement][:limit]
+
+
+async def favourites(desk: "Orders", msisdn: Msisdn, kinds: Collection[str], limit: int) -> list[Favourite]:
+    """What this person most often paid for among their last orders of these kinds; the newest breaks a tie."""
+    newest: dict[object, Order] = {}
+    times: Counter[object] = Counter()
+    for order in await _done(desk, msisdn, kinds, LOOKED_AT):
+        things = tuple(tuple(sorted(step.leg(order).item.items())) for step in kind_named(order.kind).steps)
+        just_this = (order.kind, order.recipient, order.amount, things)
+        newest.setdefault(just_this, order)
+        times[just_this] += 1
+    return [_favourite(newest[just_this]) for just_this, _ in times.most_common(limit)]
+
+
+async def latest(desk: "Orders", msisdn: Msisdn, kinds: Collection[str]) -> Favourite | None:
+    """What this person last paid for, of these kinds."""
+    done = await _done(desk, msisdn, kinds, 1)
+    return _favourite(done[0]) if done else None
+
+
+async def _done(desk: "Orders", msisdn: Msisdn, kinds: Collection[str], limit: int) -> list[Order]:
+    """The last orders of these kinds that were carried out, newest first."""
+    query = (
+        select(orders)
+        .where(orders.c.msisdn == msisdn, orders.c.state == "done", orders.c.kind.in_(kinds))
+        .order_by(orders.c.created_at.desc())
+        .limit(limit)
+    )
+    async with desk.engine.connect() as connection:
+        return [order_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _favourite(order: Order) -> Favourite:
+    party = kind_named(order.kind).party(order, order.msisdn)
+    return Favourite(order.kind, order.code, order.recipient, order.amount, order.details, party)
+
+
+def _movement(order: Order, at: datetime, seen_by: Msisdn) -> Movement | None:
+    """The order as one of its parties sees it; None for whoever only asked for it."""
+    kind = kind_named(order.kind)
+    if order.msisdn == seen_by and kind.limited:
+        label = "sent" if order.state == "done" else "refunded"
+    elif seen_by == (order.recipient or order.msisdn) and order.state == "done":
+        label = "received"
+    else:
+        return None
+    return Movement(at, label, order.amount, kind.party(order, seen_by), order.code)

@@ -1,0 +1,157 @@
+"""A member takes back their own: an advance nothing is due for, or a collector's commission, to their own wallet.
+
+Nothing was collected, so nothing is undone: where it fails, the hold on the group's account is given up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ussd_app.errors import Reason
+from ussd_app.groups import books, contributions, events, members, own
+from ussd_app.groups.model import Refused
+from ussd_app.groups.own import Own
+from ussd_app.money import Money
+from ussd_app.movement import Kind
+from ussd_app.msisdn import Msisdn
+from ussd_app.operators import serving
+from ussd_app.orders import Leg, Order, OrderKind, Orders, Placed, Receipt, Step
+from ussd_app.tables import group_events
+from ussd_app.tables import groups as groups_table
+from ussd_app.tables import orders as orders_table
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """The wallet money is on its way (nothing where the group holds none), the cash is in the owner's hands."""
+
+    wallet: Money
+    cash: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Disburse:
+    """To its owner, out of the group's account."""
+
+    name: str = "disburse"
+    kind: Kind = Kind.DISBURSEMENT
+
+    def leg(self, order: Order) -> Leg:
+        """All of it."""
+        return Leg(order.details["operator"], order.msisdn, order.amount, order.details["account"])
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack(OrderKind):
+    """The kind."""
+
+    limited: bool = False  # it comes in
+    steps: tuple[Step, ...] = (Disburse(),)
+
+    def variables(self, order: Order) -> Mapping[str, Any]:
+        """How much, and out of which group."""
+        return {"amount": order.amount, "total": order.amount, "group": order.details["group"]}
+
+    def party(self, order: Order, seen_by: Msisdn) -> str:  # noqa: ARG002 - it has one side
+        """The group it comes from."""
+        return order.details["group"]
+
+    def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - the group's notice tells
+        """None beside the notice."""
+        return ()
+
+    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:  # noqa: ARG002 - whatever it was
+        """It is still in the group."""
+        return (Receipt("own_not_paid", order.msisdn),)
+
+    def undone(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - nothing was collected
+        """None: it never is."""
+        return ()
+
+    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
+        """A person looks at it."""
+        return (Receipt("payout_waiting", order.msisdn),)
+
+    async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
+        """Tell the group's keeper, as of every movement of its money; what came late may be ours to miss instead."""
+        late = state == "late" and await books.has_paid(connection, order.details["account"], order.id)
+        if order.group and (state == "done" or late):
+            code = await contributions.receipt_code(desk.groups, connection, order.code)
+            await events.record(
+                desk.groups, connection, order.group, "taken_back",
+                member=UUID(order.details["member"]), amount=order.amount.minor, code=code, order_id=order.id,
+                source="wallet",
+            )  # fmt: skip
+
+
+KIND = TakeBack()
+
+
+async def quote(orders: Orders, msisdn: Msisdn, group_id: UUID) -> Own | Refused:
+    """What this person may take back of their own (own.find), or why not; not_served. Moves nothing."""
+    async with orders.engine.connect() as connection:
+        return await _find(orders, connection, msisdn, group_id)
+
+
+async def place(orders: Orders, *, run: str, msisdn: Msisdn, language: str, group_id: UUID) -> TakenBack | Refused:
+    """Take back one's own, once a run, or why it cannot be, as in quote."""
+    async with orders.engine.begin() as connection:
+        await books.lock(connection, group_id)
+        earlier = await _earlier(connection, group_id, run)
+        if earlier:
+            return earlier
+        found = await _find(orders, connection, msisdn, group_id)
+        if isinstance(found, Refused):
+            return found
+        await own.hand_over(orders.groups, connection, found, run)
+        if found.wallet:
+            await _place(orders, connection, run, language, found)
+        return TakenBack(found.wallet, found.cash)
+
+
+async def _find(orders: Orders, connection: AsyncConnection, msisdn: Msisdn, group_id: UUID) -> Own | Refused:
+    operator, group = serving(msisdn, orders.payments.operators), await members.load(connection, group_id)
+    step = operator.step(group.currency) if operator else 1
+    found = await own.find(orders.groups, connection, group, msisdn, step)
+    if isinstance(found, Own) and found.wallet and operator is None:
+        return Refused("not_served")
+    return found
+
+
+async def _place(orders: Orders, connection: AsyncConnection, run: str, language: str, found: Own) -> None:
+    operator = serving(found.member.msisdn, orders.payments.operators)
+    placed = await orders.place_within(
+        connection,
+        "take_back",
+        run=run,
+        msisdn=found.member.msisdn,
+        language=language,
+        amount=found.wallet,
+        fee=Money(0, found.group.currency),
+        group=found.group.id,
+        details={
+            "operator": operator.name if operator else "",
+            "account": books.account(found.group.id, found.part),
+            "member": str(found.member.id),
+            "group": found.group.name,
+        },
+    )
+    if not isinstance(placed, Placed):
+        raise LookupError(f"{placed} for what {found.member.id} takes back")  # noqa: TRY004 - a result, no type
+
+
+async def _earlier(connection: AsyncConnection, group_id: UUID, run: str) -> TakenBack | None:
+    """What this run of a flow has taken back already."""
+    ordered = select(orders_table.c.amount).where(orders_table.c.run == run).scalar_subquery()
+    handed = select(group_events.c.amount).where(group_events.c.run == run).scalar_subquery()
+    currency = select(groups_table.c.currency).where(groups_table.c.id == group_id).scalar_subquery()
+    row = (
+        await connection.execute(select(ordered.label("wallet"), handed.label("cash"), currency.label("currency")))
+    ).one()
+    if row.wallet is None and row.cash is None:
+        return None
+    return TakenBack(Money(row.wallet or 0, row.currency), Money(row.cash or 0, row.currency))
