@@ -1,6 +1,8 @@
 """A handset on a Conversation alone: services in memory, dialogues as the JSON they become between two hops."""
 
 import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -12,12 +14,15 @@ from ussd_app.actions import Services
 from ussd_app.clock import Clock
 from ussd_app.config import Settings
 from ussd_app.conversation import Conversation
+from ussd_app.groups import Groups
 from ussd_app.gsm import septets
+from ussd_app.guesses import Guesses
 from ussd_app.menus import Menus
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Movement, Orders, Placed, Recent
 from ussd_app.sessions import Hop
+from ussd_app.sims import Sims
 from ussd_app.subscribers import (
     NoPin,
     PinLocked,
@@ -34,6 +39,47 @@ AMA = Msisdn("+233240000001")
 KOFI = Msisdn("+233240000002")
 TELECEL = Msisdn("+233200000001")
 DIALOGUE_BYTES_MAX = 4096
+
+
+class EmptyDatabase:
+    """Stands for an engine, and for what comes of its queries: nobody has paid for anything or is in any group."""
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator["EmptyDatabase"]:
+        """A connection."""
+        yield self
+
+    async def execute(self, _query: Any) -> "EmptyDatabase":  # noqa: ANN401 - any query
+        """No rows."""
+        return self
+
+    def mappings(self) -> "EmptyDatabase":
+        """None of them."""
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def all(self) -> list[Any]:
+        """Nothing."""
+        return []
+
+    def first(self) -> None:
+        """Nothing."""
+
+    one_or_none = scalar_one_or_none = first
+
+    def one(self) -> SimpleNamespace:
+        """What a query that always has one row says of nobody."""
+        return SimpleNamespace(id=None, code=None, any=False)
+
+
+class NoMoreGuesses:
+    """Whoever it is has tried too many codes, so that none is looked up."""
+
+    async def may_try(self, _msisdn: Msisdn) -> bool:
+        """No."""
+        return False
 
 
 @dataclass
@@ -56,6 +102,12 @@ class FakeSubscribers:
         """Speak another language."""
         old = self.people[msisdn]
         self.people[msisdn] = Subscriber(msisdn, old.name, language, old.has_pin)
+
+    async def set_name(self, msisdn: Msisdn, name: str) -> str:
+        """Call them something else."""
+        old = self.people[msisdn]
+        self.people[msisdn] = Subscriber(msisdn, name, old.language, old.has_pin)
+        return name
 
     async def check_pin(self, msisdn: Msisdn, pin: str) -> PinOk | PinWrong | PinLocked | NoPin:
         """Three tries."""
@@ -90,14 +142,18 @@ class FakeOrders:
             name_of=self._name,
             is_active=self._active,
         )
-        self.payments = SimpleNamespace(operators={"mtn_momo": operator})
+        deliveries = dict.fromkeys(("airtime_africastalking", "bundles_africastalking", "voucher_sms"))
+        self.payments = SimpleNamespace(operators={"mtn_momo": operator}, deliveries=deliveries)
+        self.engine = EmptyDatabase()
         self.limit = Money(200_000, "GHS")
         self.placed: dict[str, dict[str, Any]] = {}
         self.latest: Recent | None = None
         self.moved: list[Movement] = []
         self.fails = False
 
-    async def over_limit(self, _msisdn: Msisdn, amount: Money) -> LimitReached | None:
+    async def refuses(
+        self, _kind: str, _msisdn: Msisdn, _recipient: Msisdn | None, amount: Money
+    ) -> LimitReached | None:
         """One limit for all."""
         return LimitReached(self.limit) if amount > self.limit else None
 
@@ -105,7 +161,7 @@ class FakeOrders:
         """Once for each run."""
         if self.fails:
             raise ConnectionError
-        over = await self.over_limit(asked["msisdn"], asked["amount"])
+        over = await self.refuses(kind, asked["msisdn"], asked["recipient"], asked["amount"])
         if over:
             return over
         self.placed.setdefault(run, {"kind": kind, **asked})
@@ -149,6 +205,9 @@ class Phone:
     cumulative: bool = True
     subscribers: FakeSubscribers = field(default_factory=FakeSubscribers)
     orders: FakeOrders = field(default_factory=FakeOrders)
+    groups: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(engine=EmptyDatabase(), clock=StandingClock(), settings=Settings())
+    )
     effects: Effects = field(default_factory=Effects)
     dialogue: dict[str, Any] | None = None
     runs: int = 0
@@ -159,8 +218,12 @@ class Phone:
             settings,
             StandingClock(),
             cast("Orders", self.orders),
+            cast("Groups", self.groups),
             cast("Subscribers", self.subscribers),
-            languages=lambda: {"en": "English", "fr": "Francais", "sw": "Kiswahili"},
+            cast("Sims", None),  # these aggregators tell no imsi
+            cast("Guesses", NoMoreGuesses()),
+            languages=lambda: {"en": "English", "fr": "Francais", "sw": "Kiswahili", "tw": "Twi"},
+            bundles=lambda: self.menus.bundles,
         )
         self.conversation = Conversation(lambda: self.menus, services, self._new_run)
 

@@ -1,5 +1,6 @@
 """Menus made for the tests of the dialogue: every kind of screen, every resume rule, an order, a PIN and a list."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ussd_app.money import Money
 
 ITEMS = 12
 SEEN: list[Any] = []  # what the actions below were given
+GIVING = asyncio.Event(), asyncio.Event()  # set when it begins; may end when set
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,32 @@ async def order(call: Call, amount: Money) -> Placed | Refused:
     if amount == Money(300, "GHS"):
         raise ConnectionError
     return Placed("48215037")
+
+
+@action(collects=True)
+async def pay(call: Call) -> Placed:
+    """Place what needs no question."""
+    call.may_have_effect = True
+    SEEN.append((call.run, None))
+    return Placed("48215037")
+
+
+@action()
+async def give(call: Call) -> Done:
+    """Do something for good, and stay in the middle of it for as long as a test wants."""
+    call.may_have_effect = True
+    begun, ended = GIVING
+    begun.set()
+    await ended.wait()
+    return Done()
+
+
+@action()
+async def refuse(call: Call) -> Refused:
+    """Begin, and refuse after all."""
+    call.may_have_effect = True
+    call.may_have_effect = False
+    return Refused()
 
 
 @action()
@@ -189,6 +217,44 @@ options = [{ text = "Again", next = "pin" }]
 [left]
 end = "Not today"
 """
+
+# Flows that only some tests want.
+PAY = """
+title  = "Pay"
+code   = "1"
+
+[pay]
+do = "test.pay"
+on.placed = "paid"
+
+[paid]
+end = '''
+Now approve, and approve it soon, because we cannot wait for you for ever.
+Then nothing is bought at all, which would be a pity.
+{{ reference | code }}'''
+"""
+
+GIFT = """
+title = "Gift"
+code  = "6"
+
+[sure]
+text = "Sure"
+options = [{ text = "Yes", next = "give" }]
+
+[give]
+do = "test.give"
+on.done = "refuse"
+
+[refuse]
+do = "test.refuse"
+on.refused = "given"
+
+[given]
+end = "Given"
+"""
+
+ASKING = MAIN.replace('on.hello = "home"', 'on.hello = "name"\n\n[name]\nask  = "text"\ntext = "Name"\nnext = "home"')
 
 WORDS = (Path(__file__).parents[1] / "menus/main.toml").read_text().partition("[words]")
 FILES = {"main.toml": MAIN, "shop.toml": SHOP, "things.toml": THINGS, "secret.toml": SECRET}

@@ -1,11 +1,13 @@
 """What one dialogue promises from screen to screen, on menus made for the purpose (shop.py)."""
 
+import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from phone import AMA, Phone
-from shop import AMOUNT, COLOUR, CONFIRM, FOOT, HOME, ITEMS, SEEN, written
+from phone import AMA, KOFI, Phone
+from shop import AMOUNT, COLOUR, CONFIRM, FOOT, GIFT, HOME, ITEMS, SEEN, SHOP, THINGS, written
 from transitions import Machine
 
 from ussd_app.menus import Do, Menus
@@ -46,6 +48,26 @@ async def test_an_option_sets_what_later_screens_show(phone: Phone) -> None:
     assert await phone.press("3", "1", "2") == "CON GHS 1.00 blue\n1 Buy\n2 No" + FOOT
 
 
+async def test_an_unlisted_flow_has_a_key_and_no_line(tmp_path: Path) -> None:
+    """Typed at home or dialled it works; the home screen does not show it."""
+    phone = Phone(written(tmp_path, things=THINGS.replace('"4"', '"4"\nlisted = false')))
+    assert await phone.dial() == HOME.replace("\n4 Things", "")
+    assert (await phone.press("4")).startswith("CON Which")
+    assert await phone.dial("4", "2") == "CON 1: Thing number 1\n1 Another\n2 Nothing" + FOOT
+
+
+async def test_a_title_shows_what_comes_with_its_condition(tmp_path: Path) -> None:
+    """Only those for whom the flow is listed see it, with what home knows of them; its key works for everybody."""
+    title = 'title = "Shop in {{ language }}"\nwhen = "vip"'
+    flow = SHOP.replace('title  = "Shop"', title).replace('"ask"\n\n', '"restart"\n\n', 1)
+    phone = Phone(written(tmp_path, shop=flow))
+    assert await phone.dial() == HOME.replace("Shop", "Shop in fr")
+    assert await phone.press("3", "00") == HOME.replace("Shop", "Shop in fr")
+    phone.msisdn = KOFI
+    assert await phone.dial() == "CON Home\n4 Things\n5 Secret"
+    assert not (await phone.press("3")).startswith("CON Wrong choice")
+
+
 async def test_back_walks_through_what_was_answered(phone: Phone) -> None:
     """0 shows the screen before, and home where there is none before."""
     await phone.dial()
@@ -63,7 +85,7 @@ async def test_home_is_one_key_from_everywhere(phone: Phone) -> None:
     assert await phone.press("00") == HOME
     assert phone.dialogue is not None
     assert "history" not in phone.dialogue
-    assert phone.dialogue["answers"] == {"language": "fr", "vip": True}
+    assert phone.dialogue["answers"] == {"vip": True}  # all that home asks for
     assert await phone.press("3", "0") == HOME
 
 
@@ -145,6 +167,37 @@ async def test_every_thing_of_a_list_can_be_reached(phone: Phone) -> None:
     assert things == [f"Thing number {number}" for number in range(ITEMS)]
 
 
+async def test_a_list_of_thousands_is_paged(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page is fetched behind the last line shown, is all that is stored, and 0 leads back to the first."""
+    monkeypatch.setattr("shop.ITEMS", 2_000)
+    await phone.dial()
+    screen = first = await phone.press("4")
+    shown = 0
+    while "98 More" in screen:
+        numbers = [int(number) for number in re.findall("Thing number ([0-9]+)", screen)]
+        assert numbers == list(range(shown, shown + len(numbers)))
+        shown += len(numbers)
+        assert len(str(phone.dialogue)) < 600
+        screen = await phone.press("98")
+    assert f"Thing number {shown}\n" in screen
+    assert "Thing number 1999" in screen
+    assert await phone.press("0") == first
+    assert await phone.press("98", "98", "0", "0") == HOME
+
+
+async def test_a_page_that_is_gone_is_the_first_again(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the list has shrunk to what was shown, there is nothing behind it; where all is gone, it is empty."""
+    await phone.dial()
+    first = await phone.press("4")
+    monkeypatch.setattr("shop.ITEMS", 2)
+    screen = await phone.press("98")
+    assert screen == "CON Which\n1 Thing number 0\n2 Thing number 1" + FOOT
+    monkeypatch.setattr("shop.ITEMS", ITEMS)
+    assert await phone.press("0", "4") == first
+    monkeypatch.setattr("shop.ITEMS", 0)
+    assert await phone.press("98") == "END Nothing there"
+
+
 async def test_an_empty_list_leads_where_it_says(phone: Phone) -> None:
     """`empty` is taken without anybody pressing a key."""
     await phone.dial()
@@ -200,6 +253,20 @@ async def test_effects_are_told_before_they_happen(phone: Phone) -> None:
         "shop",
         "en",
     )  # French is what she reads, and these menus have none
+
+
+async def test_an_effect_is_told_while_it_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever cuts a hop short sees it at once, also of an action that collects nothing, and nothing takes it back."""
+    giving, given = asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr("shop.GIVING", (giving, given))
+    phone = Phone(written(tmp_path, gift=GIFT))
+    await phone.dial("6")
+    hop = asyncio.create_task(phone.press("1"))
+    await giving.wait()
+    assert told(phone)
+    given.set()
+    assert await hop == "END Given"
+    assert told(phone)
 
 
 async def test_too_much_code_in_one_hop_is_stopped(shop: Menus) -> None:

@@ -15,7 +15,7 @@ from ussd_app.menus.kinds import KINDS, filters
 from ussd_app.menus.text import Templates
 from ussd_app.menus.translations import Catalog, Entry
 from ussd_app.money import Money
-from ussd_app.msisdn import Msisdn
+from ussd_app.msisdn import Msisdn, zone_of
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +126,10 @@ def test_a_variable_is_cut_to_its_own_maximum(good: Menus) -> None:
     """variables.toml may allow less than the type: a reference has eight digits."""
     given = {"total": Money(100, "GHS"), "reference": "1234567890", "at": datetime(2026, 1, 2, 3, 4, tzinfo=UTC)}
     assert "Ref 12345678. " in good.texts.render("send.sent", "en", given)
+
+
+def test_dates_are_shown_in_the_zone_of_the_menus() -> None:
+    """Loaded for Kenya, they say Nairobi's time."""
+    kenyan = load(Path(__file__).parent / "broken_menus" / "good", actions=resolve, zone=zone_of("KE"))
+    given = {"total": Money(100, "KES"), "reference": "48215037", "at": datetime(2031, 3, 4, 22, 5, tzinfo=UTC)}
+    assert kenyan.texts.render("send.sent", "en", given).endswith("5 Mar 2031 01:05")

@@ -5,7 +5,7 @@ from pathlib import Path
 import polib
 import pytest
 from phone import Phone
-from shop import AMOUNT, COLOUR, CONFIRM, FOOT, HOME, MAIN, QUESTION, SEEN, SHOP, resolver, written
+from shop import AMOUNT, ASKING, COLOUR, CONFIRM, FOOT, HOME, MAIN, PAY, QUESTION, SEEN, SHOP, resolver, written
 
 from ussd_app import menus
 from ussd_app.menus import Limits, Menus
@@ -56,14 +56,6 @@ async def test_a_restarting_flow_begins_at_home(tmp_path: Path) -> None:
     phone = Phone(written(tmp_path, shop=SHOP.replace('"ask"\n\n', '"restart"\n\n')))
     await phone.dial()
     await phone.press("3", "1")
-    assert await phone.dial(redial=True) == HOME
-
-
-async def test_only_the_same_aggregator_resumes(phone: Phone) -> None:
-    """Another network's handset may not see what was answered here."""
-    await phone.dial()
-    await phone.press("3", "1")
-    phone.aggregator = "mtn"
     assert await phone.dial(redial=True) == HOME
 
 
@@ -126,6 +118,86 @@ async def test_an_ask_that_orders_at_once_is_a_confirmation(tmp_path: Path) -> N
     assert await phone.dial("3", "1") == AMOUNT
     assert SEEN == []
     assert await phone.press("1") == "END Bought 48215037"
+
+
+async def test_a_flow_that_asks_for_money_at_once_is_chosen_at_home(tmp_path: Path) -> None:
+    """`1 Pay` needs no question, and no dial string: its first screen need not fit an opening one."""
+    SEEN.clear()
+    phone = Phone(written(tmp_path, pay=PAY))
+    home = HOME.replace("\n3 Shop", "\n1 Pay\n3 Shop")
+    assert await phone.dial("1") == home
+    assert await phone.dial("1", "1") == home
+    assert SEEN == []
+    assert await phone.dial("3") == AMOUNT
+    await phone.dial()
+    assert (await phone.press("1")).startswith("END Now approve")
+    assert len(SEEN) == 1
+
+
+async def test_a_list_whose_emptiness_orders_is_no_way_to_dial(tmp_path: Path) -> None:
+    """Code alone leads on from an empty list, so that nobody would have agreed."""
+    SEEN.clear()
+    flow = PAY.replace("[pay]", '[which]\nfrom = "test.nothing"\ntext = "W"\nnext = "paid"\nempty = "pay"\n\n[pay]', 1)
+    phone = Phone(written(tmp_path, pay=flow.replace("{{ reference | code }}", "")))
+    assert (await phone.dial("1")).startswith("CON Home")
+    assert SEEN == []
+
+
+# Pre-typed input of somebody who is asked something first
+
+
+@pytest.mark.parametrize(
+    ("tokens", "screen"),
+    [
+        (("3",), AMOUNT),
+        (("3", "1", "1", "1"), CONFIRM),
+        (("3", "x"), AMOUNT),
+        (("777",), HOME),
+        (("4", "2", "2", "1"), "END Nothing there"),
+        (("5", "2580"), "CON PIN, or 2" + FOOT),
+        (("3",) + ("1" * 90,) * 3, HOME),
+    ],
+)
+async def test_who_is_asked_first_lands_where_they_dialled(
+    tmp_path: Path, tokens: tuple[str, ...], screen: str
+) -> None:
+    """What was dialled waits for home, for wrong answers and for steps back, and stops where it always does."""
+    SEEN.clear()
+    phone = Phone(written(tmp_path, main=ASKING))
+    assert await phone.dial(*tokens) == "CON Name"
+    assert await phone.press("*") == "CON Please type words.\nName"
+    assert await phone.press("Ama") == screen
+    assert SEEN == []
+    assert phone.dialogue is None or "ahead" not in phone.dialogue
+
+
+async def test_what_was_dialled_is_forgotten_with_its_session(tmp_path: Path) -> None:
+    """A redial says what it wants, and home, once seen, is home."""
+    phone = Phone(written(tmp_path, main=ASKING))
+    await phone.dial("3", "1")
+    assert await phone.dial(redial=True) == "CON Name"
+    assert await phone.press("Ama") == HOME
+    await phone.dial("3", "1")
+    await phone.press("Ama")
+    assert await phone.press("00") == HOME
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kept"),
+    [
+        (("5", "2580", "x"), ["5"]),
+        (("3", "1", "2", "2580"), ["3", "1", "2", "2580"]),
+        (("3", "1", "2", "2", "5", "2580"), ["3", "1", "2", "2"]),  # 2 No leads home, and from there anywhere
+        (("777", "2580"), []),
+        ((), []),
+    ],
+)
+async def test_no_pin_is_stored_with_what_was_dialled(tmp_path: Path, tokens: tuple[str, ...], kept: list[str]) -> None:
+    """From the first digits that could be a PIN, by any way through the menus, they are dropped (law 4)."""
+    phone = Phone(written(tmp_path, main=ASKING))
+    await phone.dial(*tokens)
+    assert phone.dialogue is not None
+    assert phone.dialogue.get("ahead", []) == kept
 
 
 # What got lost or changed

@@ -540,3 +540,27 @@ async def test_with_redis_away_everybody_hears_it_within_two_seconds(clock: Fake
             assert time.monotonic() - started < 2
             assert {type(outcome) for outcome in outcomes} == {SessionsAway}
             await client.aclose()
+
+
+async def test_a_typical_dialogue_takes_less_than_a_kilobyte(redis: Redis, clock: FakeClock) -> None:
+    """Two answers and a price, on the screen that asks to confirm them: all that Redis keeps of it, as Redis counts."""
+    dialogue = {
+        "state": "send_money.confirm",
+        "run": "0" * 32,
+        "language": "en",
+        "menus": "0" * 16,
+        "answers": {
+            "recipient": [MSISDN],
+            "amount": [5000, "GHS"],
+            "fee": [50, "GHS"],
+            "total": [5050, "GHS"],
+            "recipient_name": "KOFI MENSAH",
+        },
+        "history": ["recipient", "amount"],
+        "home": "main.home",
+        "known": {"name": "Ama", "language": "en"},
+    }
+    sessions = Sessions(redis, clock, SECRET, "920*55")
+    hop = await begun(sessions, whole("3*0240000002*50", "ATUid_" + "0" * 32, aggregator="africastalking"))
+    assert await sessions.commit(hop, dialogue, Reply("W" * 120))
+    assert (await redis.memory_usage(KEY, samples=0) or 9999) < 1024

@@ -5,13 +5,12 @@ on, until it stands on a screen (``_settle``); and it draws that screen (``_show
 a dialogue begins, and about the keys that work everywhere: 0 back, 00 home, 98 more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ussd_app.actions import Call, Pin, Services, outcome_key
-from ussd_app.conversation import answers
-from ussd_app.conversation.answers import ACTIONS_MAX
+from ussd_app.conversation import answers, dialled
 from ussd_app.conversation.dialogue import Dialogue
 from ussd_app.conversation.drawing import GO_ON, START_AGAIN, Drawing
 from ussd_app.menus.model import BACK, HOME, HOME_FLOW, MORE, Ask, Choose, Do, End, Flow, Menus, Options, Screen
@@ -20,6 +19,7 @@ from ussd_app.ussd import INPUT_CHARS_MAX, Effects, Event, Reply, Turn
 
 HOP_SECONDS = 5.0  # design.md law 6
 TRIES_MAX = 3
+ACTIONS_MAX = 8  # one after another, in one hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Talk:
         self.turn = turn
         self.effects = effects
         services = conversation.services
-        self.call = Call(services, turn, "", "", services.clock.monotonic() + HOP_SECONDS)
+        self.call = Call(services, turn, "", "", services.clock.monotonic() + HOP_SECONDS, effects)
         self.given_language: str | None = None  # by the aggregator, to a dialogue that begins
         self.pins: dict[str, Pin] = {}  # for the actions of this hop, and gone with it
         self.last_word: str | None = None  # the dialogue ends with this sentence
@@ -75,7 +75,9 @@ class _Talk:
         typed = self.hop.input[:INPUT_CHARS_MAX].strip()
         if self.hop.diverged or not typed:
             return self._show()
-        return self._show(await self._take(typed))
+        wrong = await self._take(typed)
+        await self._catch_up()
+        return self._show(wrong)
 
     # Where a dialogue begins
 
@@ -86,8 +88,10 @@ class _Talk:
         await self._settle()
         self.given_language = None
         if not self._at_home():
-            return
-        if self.hop.pretyped:
+            # Whoever is asked their name first lands where they dialled; a menu in the way lets them say where to go.
+            if isinstance(self.screen, Ask | Choose):
+                self.dialogue.ahead = dialled.may_be_kept(self.menus, self.hop.pretyped)
+        elif self.hop.pretyped:
             await self._type_ahead(self.hop.pretyped)
         elif left and self._may_resume(left):
             fresh, self.dialogue = self.dialogue, left
@@ -96,7 +100,7 @@ class _Talk:
 
     def _fresh(self) -> Dialogue:
         entry = self.menus.flows[HOME_FLOW].entry
-        return Dialogue(entry, self.new_run(), self.given_language or "en", self.turn.aggregator, self.menus.digest)
+        return Dialogue(entry, self.new_run(), self.given_language or "en", self.menus.digest)
 
     def _stored(self) -> Dialogue | None:
         """The dialogue that was stored, unless the menus have since changed so that it cannot go on."""
@@ -120,25 +124,25 @@ class _Talk:
         return True
 
     def _may_resume(self, left: Dialogue) -> bool:
-        """Only what is no mere look at home, through the same aggregator, and never past a PIN (law 2)."""
+        """Only what is no mere look at home, and never past a PIN (law 2); sessions keep to the same aggregator."""
         flow = self._flow(left)
-        return (
-            self.hop.redial
-            and left.via == self.turn.aggregator
-            and not left.pin_given
-            and flow.name != HOME_FLOW
-            and flow.resume != "restart"
-        )
+        return self.hop.redial and not left.pin_given and flow.name != HOME_FLOW and flow.resume != "restart"
 
     def _flow(self, dialogue: Dialogue) -> Flow:
         return self.menus.flows[self.menus.screens[dialogue.state].flow]
 
-    async def _type_ahead(self, tokens: tuple[str, ...]) -> None:
+    async def _catch_up(self) -> None:
+        """Once home is reached, enter what was dialled before it could be."""
+        if self.dialogue.ahead and self._at_home():
+            tokens, self.dialogue.ahead = self.dialogue.ahead, []
+            await self._type_ahead(tokens)
+
+    async def _type_ahead(self, tokens: Sequence[str]) -> None:
         """Enter what was dialled behind the code: a flow's code, then answers, up to what only a person may say."""
-        for token in tokens:
-            if token in {BACK, HOME, MORE} or (self._at_home() and token not in self.menus.codes):
+        for token in tokens[: dialled.TOKENS_MAX]:
+            if token in {BACK, HOME, MORE} or self.last_word:
                 return
-            if self.last_word or not answers.may_be_dialled(self.menus, self.screen) or await self._read(token):
+            if not dialled.may_be_answered(self.menus, self.screen, token) or await self._read(token):
                 return
 
     # One entry
@@ -152,7 +156,7 @@ class _Talk:
         elif typed in {BACK, HOME} and self._may_leave():
             await (self._go_home() if typed == HOME else self._go_back())
         elif typed == MORE and isinstance(screen, Choose) and page and page.more is not None:
-            await self._list(screen, page.more)
+            await self._turn_page(screen, page.more)
         else:
             wrong = await self._read(typed)
         self.dialogue.tries = self.dialogue.tries + 1 if wrong else 0
@@ -256,20 +260,17 @@ class _Talk:
                 self._fire("empty")
             else:
                 if self._at_home():
-                    self.dialogue.reached_home()
+                    self.dialogue.reached_home(self.menus.home_needs)
                 return
         raise RuntimeError(f"more than {ACTIONS_MAX} actions in one hop, at {self.dialogue.state}")
 
     async def _do(self, screen: Do) -> str:
         """Call an action; its outcome's fields become answers, its name is returned."""
-        # An action that collects says itself when it begins to commit; whoever is cut short inside it must assume so.
-        self.effects.may_have_effect |= screen.action.collects
-        try:
-            outcome = await screen.action.function(self._ready(), **self._given(screen))
-        finally:
-            self.effects.may_have_effect = self.call.may_have_effect
+        before = self.effects.may_have_effect
+        outcome = await screen.action.function(self._ready(), **self._given(screen))
+        self.effects.may_have_effect |= before  # what was done earlier in this hop no later refusal takes back
         self._remember({field.name: getattr(outcome, field.name) for field in fields(outcome)})
-        if self.call.may_have_effect:
+        if self.effects.may_have_effect:
             self.dialogue.history = []  # what is done cannot be gone back behind
         return outcome_key(type(outcome))
 
@@ -278,6 +279,11 @@ class _Talk:
         choices = await screen.action.function(self._ready(), after, **self._given(screen))
         self.dialogue.page = self.drawing.page_of(screen, choices, turned=after is not None)
         return bool(choices.items)
+
+    async def _turn_page(self, screen: Choose, after: str) -> None:
+        """The page behind a value; the first one again, where nothing is left behind it."""
+        if not await self._list(screen, after):
+            await self._settle()
 
     def _ready(self) -> Call:
         self.call.run, self.call.language = self.dialogue.run, self.dialogue.language

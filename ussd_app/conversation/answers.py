@@ -8,37 +8,14 @@ from typing import Any
 from ussd_app import gsm, money, msisdn
 from ussd_app.actions import Pin
 from ussd_app.menus.kinds import KINDS
-from ussd_app.menus.model import Ask, Choose, Do, Menus, Options, Screen
 from ussd_app.money import Money
 
 TEXT_SEPTETS_MAX = KINDS["text"].septets
-ACTIONS_MAX = 8  # one after another, in one hop
 
 
 def read(kind: str, typed: str, country: str) -> Any:  # noqa: ANN401 - of the type menus.kinds.ASKED says
     """The typed words as a value of ``kind``, read as people of ``country`` write; raises ValueError."""
     return _READERS[kind](typed.strip(), country)
-
-
-def may_be_dialled(menus: Menus, screen: Screen) -> bool:
-    """Whether an answer here may stand in a dial string (law 5): no PIN, and nothing that at once asks for money."""
-    match screen:
-        case Ask():
-            targets = (screen.next, *screen.fixed.values())
-            return screen.type != "pin" and not any(_collects(menus, target) for target in targets)
-        case Options():
-            return not any(_collects(menus, option.next) for option in screen.options)
-        case Choose():
-            return not _collects(menus, screen.next)
-        case _:
-            return False
-
-
-def _collects(menus: Menus, state: str, actions: int = ACTIONS_MAX) -> bool:
-    screen = menus.screens[state]
-    if not isinstance(screen, Do) or not actions:
-        return False
-    return screen.action.collects or any(_collects(menus, target, actions - 1) for target in screen.on.values())
 
 
 def _amount(typed: str, country: str) -> Money:

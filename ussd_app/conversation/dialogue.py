@@ -34,7 +34,6 @@ class Dialogue:
     state: str  # the screen's name; moved by the menus' state machine
     run: str  # id of this run of the flow
     language: str
-    via: str  # the aggregator it came through
     menus: str  # digest of the menus it speaks
     answers: dict[str, Any] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
@@ -44,6 +43,7 @@ class Dialogue:
     resuming: bool = False  # what is on the screen is the question whether to go on
     home: str | None = None  # the home screen, once it has been reached, and what it knows
     known: dict[str, Any] = field(default_factory=dict)
+    ahead: list[str] = field(default_factory=list)  # digits dialled and not read yet: home comes first
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> "Dialogue":
@@ -52,7 +52,9 @@ class Dialogue:
         given["answers"] = {name: unpack(value) for name, value in given.get("answers", {}).items()}
         given["known"] = {name: unpack(value) for name, value in given.get("known", {}).items()}
         given["page"] = Page(**given["page"]) if given.get("page") else None
-        return cls(**given)
+        loaded = cls(**given)
+        loaded.history = [f"{loaded.flow}.{screen}" for screen in loaded.history]
+        return loaded
 
     def dump(self) -> dict[str, Any]:
         """As JSON, without what is empty."""
@@ -60,7 +62,13 @@ class Dialogue:
         stored["answers"] = {name: pack(value) for name, value in self.answers.items()}
         stored["known"] = {name: pack(value) for name, value in self.known.items()}
         stored["page"] = asdict(self.page) if self.page else None
+        stored["history"] = [state.removeprefix(f"{self.flow}.") for state in self.history]
         return {name: value for name, value in stored.items() if value}
+
+    @property
+    def flow(self) -> str:
+        """The flow it is in, and every screen one can go back to."""
+        return self.state.partition(".")[0]
 
     def start(self, run: str) -> None:
         """Begin a run of a flow, which knows nothing of the one before."""
@@ -78,18 +86,19 @@ class Dialogue:
                 return state
         return None
 
-    def reached_home(self) -> None:
-        """Remember the home screen and what it knows; there is nothing behind it."""
+    def reached_home(self, needed: Container[str]) -> None:
+        """Remember the home screen and the ``needed`` part of what it knows; there is nothing behind it."""
+        self.answers = {name: value for name, value in self.answers.items() if name in needed}
         self.home, self.known, self.history = self.state, dict(self.answers), []
 
 
 def pack(value: Any) -> Any:  # noqa: ANN401 - anything a screen can show
-    """A typed value as JSON: plain where JSON has the type, else a list that begins with the type's name."""
+    """A typed value as JSON: plain where JSON has the type, else a list, of a shape that no other type has."""
     match value:
         case Msisdn():
-            return ["msisdn", str(value)]
+            return [str(value)]
         case Money():
-            return ["money", value.minor, value.currency]
+            return [value.minor, value.currency]
         case datetime():
             return ["moment", value.isoformat()]
         case date():
@@ -103,9 +112,9 @@ def pack(value: Any) -> Any:  # noqa: ANN401 - anything a screen can show
 def unpack(packed: Any) -> Any:  # noqa: ANN401 - JSON
     """The typed value that pack was given."""
     match packed:
-        case ["msisdn", number]:
+        case [str(number)] if number.startswith("+"):
             return Msisdn(number)
-        case ["money", minor, currency]:
+        case [int(minor), str(currency)]:
             return Money(minor, currency)
         case ["moment", text]:
             return datetime.fromisoformat(text)

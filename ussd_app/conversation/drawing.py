@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from ussd_app import gsm
-from ussd_app.actions import Choices
+from ussd_app.actions import LABEL_SEPTETS_MAX, Choices
 from ussd_app.conversation.dialogue import Dialogue, Page
-from ussd_app.menus.model import BACK, HOME, LABEL_SEPTETS_MAX, MORE, Choose, Menus, Option, Options, Screen
+from ussd_app.menus.model import BACK, HOME, MORE, Choose, Menus, Option, Options, Screen
 
 GO_ON, START_AGAIN = "1", "2"  # the answers to the question after a redial
 
@@ -40,14 +40,21 @@ class Drawing:
         return _dress(body, self.word(notice) if notice else "", self.foot, self.room)
 
     def offered(self, screen: Options) -> list[Option]:
-        """The options that are for this person now; at home, the flows after them, under their codes."""
+        """The options that are for this person now; at home, the flows after them, under their codes.
+
+        A flow that is not for them now is not shown, yet its code keeps its meaning: an SMS may have named it.
+        """
         known = self.dialogue.answers
         options = [option for option in screen.options if option.when is None or known.get(option.when) is True]
         if screen.lists_flows:
             options += [
-                Option(code, flow.title, flow.entry)
+                Option(
+                    code,
+                    flow.title,
+                    flow.entry,
+                    listed=flow.listed and (flow.when is None or known.get(flow.when) is True),
+                )
                 for code, flow in sorted(self.menus.codes.items(), key=lambda item: int(item[0]))
-                if flow.when is None or known.get(flow.when) is True
             ]
         return options
 
@@ -61,7 +68,7 @@ class Drawing:
         return Page(pairs, more, turned)
 
     def _options(self, screen: Options) -> str:
-        lines = (f"{option.key} {self.text(option.text_id)}" for option in self.offered(screen))
+        lines = (f"{option.key} {self.text(option.text_id)}" for option in self.offered(screen) if option.listed)
         return "\n".join((self.text(screen.state), *lines))
 
     def _list(self, screen: Choose) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ussd_app.menus import source, translations
+from ussd_app.menus import catalogue, source, translations
 from ussd_app.menus.faults import Fault
 from ussd_app.menus.model import HOME_FLOW, Flow, Screen, SmsTemplate
 from ussd_app.menus.schema import NAME, SHAPES, FlowShape, ScreenShape, SmsShape, VariableShape, shaped, words_of
@@ -14,16 +14,17 @@ from ussd_app.menus.source import Source
 from ussd_app.menus.template import NotAllowed, placeholders
 from ussd_app.menus.translations import Catalog
 from ussd_app.menus.words import WORDS
+from ussd_app.orders.bundle import Bundle
 
 MENUS_BYTES_MAX = 2 * 1024 * 1024
 SCREENS_MAX = 1_000
-HOME_FILE, SMS_FILE, VARIABLES_FILE = f"{HOME_FLOW}.toml", "sms.toml", "variables.toml"
+HOME_FILE, SMS_FILE, VARIABLES_FILE, BUNDLES_FILE = f"{HOME_FLOW}.toml", "sms.toml", "variables.toml", "bundles.toml"
 RESERVED = frozenset({"words", "sms", "variables", "title"})  # they would mix up the ids of texts
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """An English text, where it stands, and which screen (and ``when``) it belongs to."""
+    """An English text, where it stands, and the screen (and ``when``) it is a part of: a title, of home."""
 
     id: str
     words: str
@@ -71,6 +72,7 @@ class Draft:
     variables: dict[str, VariableShape] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)  # variables whose table is wrong
     catalogs: list[Catalog] = field(default_factory=list)
+    bundles: dict[str, Bundle] = field(default_factory=dict)
 
     @property
     def english(self) -> dict[str, str]:
@@ -97,7 +99,7 @@ def read(directory: Path) -> Draft:
             draft.unreadable.add(path.stem)
         else:
             sources.append(parsed)
-    tables = sum(len(parsed.data) for parsed in sources)
+    tables = sum(len(parsed.data) for parsed in sources if parsed.file != BUNDLES_FILE)
     if tables > SCREENS_MAX:
         return _refused(f"the menus have {tables:,} screens, and no more than {SCREENS_MAX:,} are allowed")
     for parsed in sources:
@@ -127,6 +129,8 @@ def _read_source(draft: Draft, parsed: Source) -> None:
             _read_sms(draft, parsed)
         case str(name) if name == VARIABLES_FILE:
             _read_variables(draft, parsed)
+        case str(name) if name == BUNDLES_FILE:
+            draft.bundles = catalogue.read(parsed, draft.faults)
         case _:
             _read_flow(draft, parsed)
 

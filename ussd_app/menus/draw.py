@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 
-from ussd_app.menus.model import Ask, Choose, Do, End, Menus, Screen
+from jinja2 import UndefinedError
+
+from ussd_app.menus.model import Ask, Choose, Do, End, Flow, Menus, Screen
 from ussd_app.menus.paths import edges
 
 SHAPES = {Do: ("[[", "]]"), Choose: ("[/", "/]"), Ask: ("([", "])"), End: ("((", "))")}
@@ -12,8 +14,7 @@ def draw(menus: Menus) -> str:
     """Mermaid text, the same for the same menus: flows as boxes, keys and outcomes as arrows."""
     lines = ["flowchart TD"]
     for flow in menus.flows.values():
-        title = menus.texts.render(flow.title, "en", {}) if flow.code else flow.name
-        lines.append(f'  subgraph flow_{flow.name}["{_quoted(f"{flow.code} {title}" if flow.code else title)}"]')
+        lines.append(f'  subgraph flow_{flow.name}["{_quoted(_title(menus, flow))}"]')
         lines += [f"    {_node(screen)}" for screen in menus.screens.values() if screen.flow == flow.name]
         lines.append("  end")
     arrows: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -23,6 +24,16 @@ def draw(menus: Menus) -> str:
     for (source, target), labels in arrows.items():
         lines.append(f'  {_id(source)} -->|"{", ".join(labels)}"| {_id(target)}')
     return "\n".join(lines) + "\n"
+
+
+def _title(menus: Menus, flow: Flow) -> str:
+    """Its code and title; its name, where the title says what is known only of a person."""
+    if not flow.code:
+        return flow.name
+    try:
+        return f"{flow.code} {menus.texts.render(flow.title, 'en', {})}"
+    except UndefinedError:
+        return f"{flow.code} {flow.name}"
 
 
 def _node(screen: Screen) -> str:

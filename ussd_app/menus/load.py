@@ -7,11 +7,13 @@ from pathlib import Path
 from transitions import Machine
 
 from ussd_app.menus.check import examine
+from ussd_app.menus.draft import Draft
 from ussd_app.menus.faults import MenuFaults
-from ussd_app.menus.model import Flow, Limits, Menus, Screen
+from ussd_app.menus.model import HOME_FLOW, Choose, Do, Flow, Limits, Menus, Options, Screen
 from ussd_app.menus.paths import edges
 from ussd_app.menus.screens import Resolver
 from ussd_app.menus.signature import resolve
+from ussd_app.menus.template import placeholders
 from ussd_app.menus.text import Templates
 
 
@@ -31,6 +33,22 @@ def load(directory: Path, *, limits: Limits | None = None, actions: Resolver = r
         sms=draft.sms,
         digest=draft.digest,
         limits=limits,
+        bundles=draft.bundles,
+        home_needs=_home_needs(draft),
+    )
+
+
+def _home_needs(draft: Draft) -> frozenset[str]:
+    """What the home flow's words, conditions and actions ask for."""
+    screens = [screen for screen in draft.screens.values() if screen.flow == HOME_FLOW]
+    said = (text.words for text in draft.texts.values() if text.screen and draft.screens[text.screen].flow == HOME_FLOW)
+    conditions = [option.when for screen in screens if isinstance(screen, Options) for option in screen.options]
+    conditions += [flow.when for flow in draft.flows.values()]
+    given = (screen.action.parameters for screen in screens if isinstance(screen, Do | Choose))
+    return frozenset(
+        {placeholder.name for words in said for placeholder in placeholders(words)}
+        | {when for when in conditions if when}
+        | {name for parameters in given for name in parameters}
     )
 
 

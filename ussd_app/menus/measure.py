@@ -3,11 +3,24 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ussd_app.actions import LABEL_SEPTETS_MAX
 from ussd_app.gsm import parts, septets, to_gsm
 from ussd_app.menus.draft import Draft
 from ussd_app.menus.faults import Fault
 from ussd_app.menus.kinds import KINDS
-from ussd_app.menus.model import BACK, HOME, LABEL_SEPTETS_MAX, MORE, Ask, Choose, Do, End, Limits, Options, Screen
+from ussd_app.menus.model import (
+    BACK,
+    HOME,
+    MORE,
+    Ask,
+    Choose,
+    Do,
+    End,
+    Flow,
+    Limits,
+    Options,
+    Screen,
+)
 from ussd_app.menus.paths import Paths
 from ussd_app.menus.template import NotAllowed, Placeholder, pieces
 from ussd_app.menus.translations import Catalog
@@ -40,6 +53,10 @@ def _width(placeholder: Placeholder, draft: Draft) -> int:
     kind = KINDS.get(placeholder.filter or "")
     limits = ([own.septets] if own else []) + ([kind.septets] if kind else [])
     return min(limits, default=KINDS["text"].septets)
+
+
+def _listed(draft: Draft) -> Iterator[Flow]:
+    return (flow for flow in draft.flows.values() if flow.code and flow.listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +109,7 @@ class _Ruler:
 
     def text(self, text_id: str) -> str:
         """The words at their longest; empty where they cannot be used (which is told elsewhere)."""
-        translated = self.catalog.usable.get(text_id) if self.catalog else None
+        translated = self.catalog.words(text_id) if self.catalog else None
         text = self.draft.texts.get(text_id)
         try:
             return widest(translated or to_gsm(text.words if text else ""), self.draft)
@@ -106,7 +123,7 @@ class _Ruler:
             return []
         lines = [f"{option.key} {self.text(option.text_id)}" for option in screen.options]
         if screen.lists_flows:
-            lines += [f"{flow.code} {self.text(flow.title)}" for flow in self.draft.flows.values() if flow.code]
+            lines += [f"{flow.code} {self.text(flow.title)}" for flow in _listed(self.draft)]
         return lines
 
     def _reason(self, screen: Screen) -> str:
@@ -127,6 +144,6 @@ class _Ruler:
         return self._fault(text_id, message)
 
     def _fault(self, text_id: str, message: str) -> Fault:
-        if self.catalog and text_id in self.catalog.usable:
+        if self.catalog and self.catalog.words(text_id):
             return Fault(self.catalog.file, self.catalog.entries[text_id].line, message)
         return self.draft.texts[text_id].fault(message)

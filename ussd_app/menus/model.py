@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 from transitions import Machine
 
+from ussd_app.orders.bundle import Bundle
+
 BACK, HOME, MORE = "0", "00", "98"  # the framework's keys: no option, code or answer may be one of them
 HOME_FLOW = "main"
-LABEL_SEPTETS_MAX = 30  # of one line of a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Action:
     parameters: Mapping[str, type]  # answers it takes, without ``call`` (and ``after`` of a list)
     outcomes: Mapping[str, type]  # "quoted" -> Quoted; empty for the action of a list
     collects: bool
+    writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Option:
     next: str
     when: str | None = None
     set: Mapping[str, str] = field(default_factory=dict)
+    listed: bool = True  # False: its key works, and no line says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,12 @@ class Flow:
     """One file of menus/."""
 
     name: str
-    title: str  # msgctxt "<flow>.title"
-    code: str | None  # its key at home and in *920*55*<code>#; None: not listed
+    title: str  # msgctxt "<flow>.title"; a line of the home screen, which may show what is known there
+    code: str | None  # its key at home and in *920*55*<code>#; None: only other flows lead there
     resume: str  # "ask" | "restart" | "silent"
     entry: str  # state of its first screen
-    when: str | None = None  # boolean variable that must be true for it to be listed at home
+    when: str | None = None  # boolean variable that must be true for its code to work
+    listed: bool = True  # False: its code works, and the home screen does not show it
 
 
 class Texts(Protocol):
@@ -137,3 +141,5 @@ class Menus:
     sms: Mapping[str, SmsTemplate]
     digest: str  # of every file: a live dialogue remembers which menus it was speaking
     limits: Limits = field(default_factory=Limits)  # they were checked for; hints stand where these leave room
+    bundles: Mapping[str, Bundle] = field(default_factory=dict)  # by id, in the order of the file
+    home_needs: frozenset[str] = frozenset()  # every variable the home flow asks for; a dialogue forgets its others

@@ -68,7 +68,8 @@ class Paths:
         Pre-typed input stops where a person must decide (design.md law 5); a ``silent`` flow resumes anywhere.
         """
         flows = self.draft.flows.values()
-        starts = [flow.entry for flow in flows if flow.code or flow.name == HOME_FLOW]
+        dialled_for = [flow.entry for flow in flows if flow.code and not self._collect([flow.entry])]
+        starts = [*dialled_for, *(flow.entry for flow in flows if flow.name == HOME_FLOW)]
         dialled = self._closure(starts, lambda state: () if self._decides(state) else self.edges[state])
         silent = {flow.name for flow in flows if flow.resume == "silent"}
         return dialled | {state for state, screen in self.draft.screens.items() if screen.flow in silent}
@@ -78,12 +79,11 @@ class Paths:
         screen = self.draft.screens[state]
         if isinstance(screen, Ask) and screen.type == "pin":
             return True
-        if not isinstance(screen, Ask | Options):
-            return False
-        at_once = self._closure(
-            (edge.target for edge in self.edges[state]),
-            lambda passed: tuple(edge for edge in self.edges[passed] if edge.by_itself),
-        )
+        return isinstance(screen, Ask | Options) and self._collect(edge.target for edge in self.edges[state])
+
+    def _collect(self, states: Iterable[str]) -> bool:
+        """Whether any of these leads, with nobody pressing a key, to money being asked for."""
+        at_once = self._closure(states, lambda passed: [edge for edge in self.edges[passed] if edge.by_itself])
         screens = (self.draft.screens[passed] for passed in at_once)
         return any(isinstance(passed, Do) and passed.action.collects for passed in screens)
 

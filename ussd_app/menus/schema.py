@@ -33,7 +33,9 @@ def _free(key: str) -> str:
     return key
 
 
-def _one_of(*allowed: str) -> AfterValidator:
+def one_of(*allowed: str) -> AfterValidator:
+    """A value that is one of these words."""
+
     def check(value: str) -> str:
         if value not in allowed:
             raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
@@ -61,14 +63,15 @@ class FlowShape(Shape):
 
     title: Words | None = None
     code: Key | None = None
-    resume: Annotated[str, _one_of("ask", "restart", "silent")] = "restart"
+    resume: Annotated[str, one_of("ask", "restart", "silent")] = "restart"
     when: Name | None = None
+    listed: bool = True
 
 
 class AskShape(Shape):
     """One answer."""
 
-    ask: Annotated[str, _one_of(*ASKED)]
+    ask: Annotated[str, one_of(*ASKED)]
     text: Words
     next: Target
     keep: Name | None = None
@@ -136,13 +139,14 @@ SAID = {
     "string_too_short": "is empty",
     "string_type": "is no text in quotes",
     "string_pattern_mismatch": "is not written like a name here",
+    "model_type": "is no table",
 }
 
 
 class SmsShape(Shape):
     """One SMS."""
 
-    priority: Annotated[str, _one_of("code", "receipt", "notice", "reminder", "bulk")]
+    priority: Annotated[str, one_of("code", "receipt", "notice", "reminder", "bulk")]
     text: Words
     parts: Annotated[int, Field(ge=1, le=6)] = 1
     validity_minutes: Annotated[int, Field(ge=1, le=4_320)] | None = None  # three days: no operator keeps one longer
@@ -151,7 +155,7 @@ class SmsShape(Shape):
 class VariableShape(Shape):
     """How a variable is shown at most: its type's own maximum, or ``max`` septets."""
 
-    type: Annotated[str, _one_of(*KINDS)]
+    type: Annotated[str, one_of(*KINDS)]
     max: Annotated[int, Field(ge=2)] | None = None
 
     @field_validator("max")
@@ -185,8 +189,8 @@ def shaped(shape: type[AnyShape], source: Source, data: Any, faults: list[Fault]
         return shape.model_validate(data)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
-            place = [part for part in problem["loc"] if part != "[key]"]
-            faults.append(source.fault(_said(problem, str(place[-1]) if place else ""), *path, *place))
+            place = [*path, *(part for part in problem["loc"] if part != "[key]")]
+            faults.append(source.fault(_said(problem, str(place[-1])), *place))
         return None
 
 

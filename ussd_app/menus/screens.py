@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ussd_app.menus.draft import Draft, FlowDraft, Text
 from ussd_app.menus.faults import Fault
@@ -35,6 +36,8 @@ def _flow(draft: Draft, flow: FlowDraft) -> None:
         draft.faults.append(source.fault("`title` is missing"))
     if head.code and flow.name == HOME_FLOW:
         draft.faults.append(source.fault("`code`: the home flow is dialled without one", "code"))
+    if not head.listed and not head.code:
+        draft.faults.append(source.fault("`listed`: a flow that is not shown needs a code to be dialled", "listed"))
     for other in draft.flows.values():
         if head.code and head.code == other.code:
             draft.faults.append(source.fault(f"code {head.code} is that of {other.name} already", "code"))
@@ -42,7 +45,7 @@ def _flow(draft: Draft, flow: FlowDraft) -> None:
     if head.title:
         draft.add(title)
     entry = flow.state(next(iter(flow.shapes), ""))
-    draft.flows[flow.name] = Flow(flow.name, title.id, head.code, head.resume, entry, head.when)
+    draft.flows[flow.name] = Flow(flow.name, title.id, head.code, head.resume, entry, head.when, head.listed)
 
 
 def _home(draft: Draft) -> None:
@@ -61,8 +64,22 @@ def _home(draft: Draft) -> None:
             if other := codes.get(option.key):
                 message = f"key {option.key} is the code of {other.name}"
                 draft.faults.append(flow.source.fault(message, name, "options", index))
-        if len(screen.options) + len(codes) > OPTIONS_MAX:
-            draft.faults.append(flow.source.fault(_too_many(len(screen.options) + len(codes)), name, "flows"))
+        listed = [other for other in codes.values() if other.listed]
+        if len(screen.options) + len(listed) > OPTIONS_MAX:
+            draft.faults.append(flow.source.fault(_too_many(len(screen.options) + len(listed)), name, "flows"))
+        for other in listed:
+            _title(draft, other, screen)
+
+
+def _title(draft: Draft, flow: Flow, home: Screen) -> None:
+    """A title is a line of the home screen; nowhere else is known what it may show there."""
+    title = draft.texts.get(flow.title)
+    if title is None:
+        return
+    draft.add(replace(title, screen=home.state, when=flow.when))
+    if flow.resume != "restart" and "{" in title.words:
+        message = "`resume`: a title with variables can be shown at home only, so this must be restart"
+        draft.faults.append(draft.drafts[flow.name].source.fault(message, "resume"))
 
 
 def _too_many(count: int) -> str:

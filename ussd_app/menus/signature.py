@@ -47,8 +47,8 @@ def read(name: str, function: Any) -> Action:  # noqa: ANN401 - whatever a modul
         if type_ not in VARIABLE_TYPES | {Pin}:
             raise BadAction(f"{name} takes `{parameter}`, which is of no type an answer can have")
     outcomes = {} if lists else _outcomes(name, returned)
-    collects = bool(getattr(function, "__collects__", False))
-    return Action(name, function, answers, outcomes, collects)  # type: ignore[arg-type]  # None was refused above
+    collects, writes = (bool(getattr(function, mark, False)) for mark in ("__collects__", "__writes__"))
+    return Action(name, function, answers, outcomes, collects, writes)  # type: ignore[arg-type]  # None was refused above
 
 
 def outcome_fields(outcome: type) -> dict[str, type]:

@@ -1,6 +1,7 @@
 """What may stand in a text: words, names and filters, and nothing that computes."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -40,8 +41,10 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 _PARSER = environment()
+TEXTS = 8192  # parsed once, though several checks look at each
 
 
+@lru_cache(maxsize=TEXTS)
 def pieces(text: str) -> tuple[str | Placeholder, ...]:
     """The words and placeholders of a text in their order; raises NotAllowed."""
     if "{" not in text:

@@ -1,9 +1,10 @@
-"""Says every text in every language: compiled once, filled in with typed values, GSM-7 whatever they hold."""
+"""Says every text in every language: compiled when first said, filled in with typed values, GSM-7 throughout."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
+
+from jinja2 import Environment
 
 from ussd_app.gsm import one_line, to_gsm
 from ussd_app.menus import template
@@ -12,12 +13,24 @@ from ussd_app.menus.translations import Catalog
 from ussd_app.msisdn import Msisdn
 
 
-@dataclass(frozen=True, slots=True)
 class _Said:
-    """One text in one language, and the variables it shows."""
+    """One text in one language, compiled when it is first said: a process says few of them, and starts sooner."""
 
-    say: Callable[..., str]
-    variables: frozenset[str]
+    __slots__ = ("_jinja", "_say", "_words", "variables")
+
+    def __init__(self, words: str, jinja: Environment) -> None:
+        self._words = to_gsm(words)
+        self._jinja = jinja
+        self._say: Callable[..., str] | None = None
+        self.variables = frozenset(placeholder.name for placeholder in template.placeholders(self._words))
+
+    def say(self, variables: Mapping[str, Any]) -> str:
+        """The words, filled in."""
+        if not self.variables:
+            return self._words
+        if self._say is None:
+            self._say = self._jinja.from_string(self._words).render
+        return self._say(variables)
 
 
 class Templates:
@@ -27,10 +40,10 @@ class Templates:
         self, english: Mapping[str, str], catalogs: Iterable[Catalog], septets: Mapping[str, int], zone: tzinfo
     ) -> None:
         self._septets = septets
-        self._said = {"en": _compiled(english, "en", zone)}
+        self._said = {"en": _texts(english, "en", zone)}
         for catalog in catalogs:
             usable = {text_id: words for text_id, words in catalog.usable.items() if text_id in english}
-            self._said[catalog.language] = _compiled(usable, catalog.language, zone)
+            self._said[catalog.language] = _texts(usable, catalog.language, zone)
         self.languages = tuple(self._said)
 
     def render(self, text_id: str, language: str, variables: Mapping[str, Any]) -> str:
@@ -48,16 +61,7 @@ class Templates:
         return value
 
 
-def _compiled(texts: Mapping[str, str], language: str, zone: tzinfo) -> dict[str, _Said]:
+def _texts(texts: Mapping[str, str], language: str, zone: tzinfo) -> dict[str, _Said]:
     jinja = template.environment()
     jinja.filters.update(filters(language, zone))
-    said = {}
-    for text_id, words in texts.items():
-        plain = to_gsm(words)
-        variables = frozenset(placeholder.name for placeholder in template.placeholders(plain))
-        said[text_id] = _Said(jinja.from_string(plain).render if variables else _constant(plain), variables)
-    return said
-
-
-def _constant(words: str) -> Callable[..., str]:
-    return lambda _variables: words
+    return {text_id: _Said(words, jinja) for text_id, words in texts.items()}

@@ -37,7 +37,12 @@ class Catalog:
     @property
     def usable(self) -> dict[str, str]:
         """The texts that are said in this language; the others are said in English."""
-        return {text_id: entry.words for text_id, entry in self.entries.items() if entry.words and not entry.fuzzy}
+        return {text_id: words for text_id in self.entries if (words := self.words(text_id))}
+
+    def words(self, text_id: str) -> str | None:
+        """A text in this language, or None where it is said in English."""
+        entry = self.entries.get(text_id)
+        return entry.words if entry and entry.words and not entry.fuzzy else None
 
 
 def read(path: Path, faults: list[Fault]) -> Catalog | None:

@@ -7,6 +7,7 @@ keyed digest are kept. Lock and repeat window go by the web processes' clocks, w
 
 import hashlib
 import json
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -21,6 +22,7 @@ DIALOGUE_BYTES_MAX = 4096
 WAIT_SECONDS = 4.5  # for the hop that is being answered, inside the 5 s an aggregator gives us
 POLL_SECONDS = (0.02, 0.25)  # between two looks: first, and at most
 PREFIXES_MAX = 512  # ends of the previous input considered; one more than the longest entry has characters
+DIGEST_BYTES = 8  # keyed, so that nobody can look for two that are alike; begin.lua counts their 11 letters
 
 BEGIN = Script.of(files("ussd_app.sessions").joinpath("begin.lua").read_text())
 COMMIT = Script.of(files("ussd_app.sessions").joinpath("commit.lua").read_text())
@@ -141,14 +143,14 @@ class Sessions:
         if not turn.cumulative:
             if turn.hop_id:
                 return "numbered", self._digest(who, turn.hop_id), ""
-            return "newest", f"{turn.event}:{len(turn.text)}:{self._digest(who, turn.text)}", ""
+            return "newest", f"{len(turn.text)}:{self._digest(who, turn.event, turn.text)}", ""
         raw = _raw(turn.text)
         ends = [0, *[index for index, byte in enumerate(raw) if byte == ord("*")][-PREFIXES_MAX:], len(raw)]
-        hashed = hashlib.blake2b(_raw(who), key=self._secret, digest_size=16)
+        hashed = hashlib.blake2b(_raw(who), key=self._secret, digest_size=DIGEST_BYTES)
         marks, start = [], 0
         for end in ends:
             hashed.update(raw[start:end])
-            marks.append(f"{end}:{hashed.hexdigest()}")
+            marks.append(f"{end}:{_rendered(hashed.digest())}")
             start = end
         return "cumulative", marks[-1], " ".join(marks[:-1])
 
@@ -159,7 +161,8 @@ class Sessions:
         return f"ussd:{{{self._code}:{turn.aggregator}:{self._digest(turn.subscriber)}}}"
 
     def _digest(self, *words: str) -> str:
-        return hashlib.blake2b(_raw("\0".join(words)), key=self._secret, digest_size=16).hexdigest()
+        digest = hashlib.blake2b(_raw("\0".join(words)), key=self._secret, digest_size=DIGEST_BYTES)
+        return _rendered(digest.digest())
 
     def _now(self) -> int:
         return round(self._clock.now().timestamp() * 1000)
@@ -175,6 +178,10 @@ def _after(base: bytes, text: str) -> str:
     """What was typed since the input marked ``base`` (wire/ussd.md section 2.2)."""
     length = int(base.partition(b":")[0])
     return _raw(text)[length + 1 :].decode(errors="surrogatepass") if length else text
+
+
+def _rendered(digest: bytes) -> str:
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _raw(text: str) -> bytes:

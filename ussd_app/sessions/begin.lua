@@ -15,7 +15,7 @@ local who, aggregator, event = ARGV[4], ARGV[5], ARGV[6] -- begin | reply | doub
 local reading, mark, window = ARGV[7], ARGV[8], tonumber(ARGV[9]) -- reading: cumulative | numbered | newest
 local prefixes = ARGV[10] -- cumulative: the marks of all that the previous input may have been, each between blanks
 local waited = tonumber(ARGV[11]) -- fence of the hop this one is a copy of and has waited for, or 0
-local REMEMBERED = 8 * 33 -- bytes of the last eight ids and marks
+local REMEMBERED = 8 * 12 -- bytes of the last eight ids and marks, each a digest behind a blank
 
 local stored = redis.call('HMGET', KEYS[1], 'fence', 'who', 'aggregator', 'base', 'run', 'until', 'seen', 'answer',
   'dialogue', 'ended', 'old')
