@@ -37,11 +37,12 @@ def phone(request: pytest.FixtureRequest, application: Application, http: httpx.
 async def test_one_dialogue_in_every_format_byte_for_byte(phone: Edge, application: Application) -> None:
     """From dial to the approval's END: status, content type and body."""
     foot = "\n0 Back 00 Home"
-    languages = "Language / Langue / Lugha\n1 English\n2 Francais\n3 Kiswahili"
+    languages = "Language / Langue / Lugha\n1 English\n2 Francais\n3 Kiswahili\n4 Twi"
+    home = "Akwaaba Ama\n2 My groups\n3 Send money\n4 Airtime, bundles\n5 My account"
     confirm = "Send GHS 50.00 to {} 0240000002\nFee GHS 0.50. Total GHS 50.50\n1 Confirm\n2 Cancel"
     assert seen(await phone.dial()) == phone.reply(languages)
     assert seen(await phone.press("1")) == phone.reply("Welcome! What is your name?" + foot)
-    assert seen(await phone.press("Ama")) == phone.reply("Akwaaba Ama\n3 Send money\n5 My account")
+    assert seen(await phone.press("Ama")) == phone.reply(home)
     assert seen(await phone.press("3")) == phone.reply("Send money\nEnter phone number" + foot)
     assert seen(await phone.press("0240000002")) == phone.reply("Amount to send to 0240000002" + foot)
     shown = await phone.press("50")

@@ -30,7 +30,7 @@ from ussd_app.msisdn import mask
 from ussd_app.operators import mtn_momo
 
 JOURNEYS = sorted((Path(__file__).parent / "journeys").glob("*.txt"))
-LANGUAGES = {"1": "en", "2": "fr", "3": "sw"}
+LANGUAGES = {"1": "en", "2": "fr", "3": "sw", "4": "tw"}
 # A PIN by itself: not within a number, an id, a time or an amount.
 PIN = re.compile(r"(?<![\w.:+-])(2580|2581|7391|9731)(?![\w.:-])")
 TYPED_PIN = re.compile(r"\*(2580|2581|7391|9731)\b")

@@ -1,8 +1,11 @@
 """Numbers in every spelling people and providers use."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from ussd_app import msisdn
+from ussd_app.config import Settings
 from ussd_app.msisdn import InvalidMsisdn, Msisdn
 
 
@@ -41,6 +44,44 @@ def test_the_carrier_names_we_route_by() -> None:
         for number in ("233240000001", "233200000001", "256770000001", "256700000001", "254700000001", "237670000001")
     }
     assert list(names.values()) == ["MTN", "Telecel", "MTN", "Airtel", "Safaricom", "MTN Cameroon"]
+
+
+# Hours ahead of UTC; none of them has a summer time.
+AHEAD = {
+    0: "GH CI SN BF TG ML GN LR SL GM",
+    1: "NG CM BJ NE CD CG GA TD",
+    2: "RW ZM MW MZ BI ZW BW LS SZ ZA SS",
+    3: "UG KE TZ MG ET",
+    4: "SC",
+}
+
+
+@pytest.mark.parametrize("month", [1, 7])
+def test_every_country_served_keeps_its_own_time(month: int) -> None:
+    """Due dates and quiet hours are its people's; the countries are all of ours."""
+    noon = datetime(2031, month, 1, 12, tzinfo=UTC)
+    found = {country: noon.astimezone(msisdn.zone_of(country)).utcoffset() for country in msisdn.CURRENCIES}
+    assert found == {country: timedelta(hours=hours) for hours, row in AHEAD.items() for country in row.split()}
+
+
+@pytest.mark.parametrize(
+    ("number", "zone"),
+    [
+        ("+233240000001", "Africa/Accra"),
+        ("+254700000001", "Africa/Nairobi"),
+        ("+211970000001", "Africa/Juba"),
+        ("+12125550101", "America/New_York"),
+        ("+88213300655", "UTC"),
+    ],
+)
+def test_a_number_keeps_the_time_of_its_country(number: str, zone: str) -> None:
+    """Where it belongs to none, that of the sea."""
+    assert Msisdn(number).zone.key == zone
+
+
+def test_the_service_keeps_the_time_of_its_country() -> None:
+    """As set."""
+    assert Settings(country="KE").zone.key == "Africa/Nairobi"
 
 
 def test_masks_hide_the_middle() -> None:

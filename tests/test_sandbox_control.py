@@ -93,6 +93,7 @@ async def test_books_show_every_movement_and_the_messages(world: World) -> None:
                 ],
             }
         },
+        "deliveries": {},
         "outside": {"GHS": "-102000.00"},
         "senders": {"africastalking": 1},
     }

@@ -27,5 +27,7 @@ async def test_mtn(scene: dict[str, Any], clock: FakeClock) -> None:
 @rows("africastalking")
 async def test_africastalking(scene: dict[str, Any], clock: FakeClock) -> None:
     """Africa's Talking's half plays the scene."""
-    world = World(clock, {"africastalking": "https://pay.example.org/sms/africastalking/reports"})
+    told = ("airtime_africastalking", "bundles_africastalking", "insights_africastalking")
+    urls = {name: f"https://pay.example.org/callbacks/{name}/s" for name in told}
+    world = World(clock, urls | {"africastalking": "https://pay.example.org/sms/africastalking/reports"})
     await play(world, scene, clock.advance)

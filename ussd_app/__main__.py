@@ -19,9 +19,11 @@ from ussd_app.commands import dial as dial_command
 from ussd_app.commands import doctor as doctor_command
 from ussd_app.commands import setup_momo as setup_momo_command
 from ussd_app.config import Settings, SettingsError, is_loopback, load
+from ussd_app.deliveries import voucher_sms
 from ussd_app.embedded import EmbeddedError
 from ussd_app.menus.model import Limits
 from ussd_app.operators.mtn_momo import PRODUCTS, SANDBOX
+from ussd_app.seals import Seals
 from ussd_app.web.patience import Patient
 
 Result = TypeVar("Result")
@@ -182,6 +184,28 @@ def setup_momo(
 
 
 @cli.command()
+def vouchers(
+    product: Annotated[str, typer.Argument(help="the product, as menus/bundles.toml calls it")],
+    codes: Annotated[Path, typer.Argument(help="a file of codes or credentials, one a line", exists=True)],
+) -> None:
+    """Add voucher codes to the stock that is sold from the menus; all of a file, or none."""
+    settings, stores = app.with_stores(load(Settings))
+    _migrate(settings)
+
+    async def run() -> int:
+        async with app.Application(settings) as application:
+            seals = Seals(settings.secret_keys, voucher_sms.PURPOSE)
+            lines = codes.read_text().splitlines()
+            return await voucher_sms.stock(application.engine, seals, product, lines, application.clock.now())
+
+    try:
+        typer.echo(f"{asyncio.run(run())} codes of {product} added")
+    finally:
+        if stores:
+            stores.stop()
+
+
+@cli.command()
 def bench(
     seconds: Annotated[float, typer.Option(help="for each measurement")] = 10.0,
 ) -> None:
@@ -194,11 +218,21 @@ def _migrate(settings: Settings) -> None:
         migrations.upgrade(app.sqlalchemy_url(settings.database_url.get_secret_value()))
 
 
+# What a person can mend.
+PLAIN = (SettingsError, EmbeddedError, menus.MenuFaults, setup_momo_command.SetupError, voucher_sms.BadLine)
+
+
 def _said_plainly(command: Callable[[], Result]) -> Result:
-    """Run, and turn what the person can mend into one line and exit code 2."""
+    """Run, and turn what is PLAIN into one line and exit code 2."""
     try:
         return command()
-    except (SettingsError, EmbeddedError, menus.MenuFaults, setup_momo_command.SetupError) as error:
+    except (
+        SettingsError,
+        EmbeddedError,
+        menus.MenuFaults,
+        setup_momo_command.SetupError,
+        voucher_sms.BadLine,
+    ) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
 

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Self
-from uuid import uuid4
 
 import httpx2 as httpx
 import procrastinate
@@ -25,21 +24,28 @@ from ussd_app.aggregators import Aggregator
 from ussd_app.clock import Clock
 from ussd_app.config import Settings, SettingsError, load, provider
 from ussd_app.conversation import Conversation
+from ussd_app.deliveries import Delivery
+from ussd_app.groups import Groups
+from ussd_app.guesses import Guesses
+from ussd_app.insights import Insight
 from ussd_app.jobs import Jobs
 from ussd_app.menus.model import Limits, Menus
 from ussd_app.messages import Messages
 from ussd_app.operators import Operator
 from ussd_app.orders import Orders
 from ussd_app.payments import Payments
+from ussd_app.payments.callbacks import Callbacks
 from ussd_app.sandbox import Sandbox
 from ussd_app.senders import Sender
 from ussd_app.sessions import Sessions
+from ussd_app.sims import Sims
 from ussd_app.subscribers import Subscribers
 from ussd_app.web import Door, Parts
 from ussd_app.web.hops import Hops
 
 POOL_CONNECTIONS = 20  # to Postgres, of one process
 JOB_CONNECTIONS = 4
+INSIGHTS = "insights_"  # before the name of a provider that tells of SIMs, in the address of its callbacks
 
 
 def with_stores(settings: Settings) -> tuple[Settings, embedded.Stores | None]:
@@ -90,13 +96,17 @@ class Application:
         self.senders: Mapping[str, Sender] = {
             name: self._client("senders", name).Sender(*self._parts("senders", name)) for name in settings.senders
         }
-        self.menus: Menus = menus.load(menus_dir(settings), limits=self.limits)
-        jobs = Jobs(self.jobs)
+        self.deliveries: Mapping[str, Delivery] = {name: self._delivery(name) for name in settings.deliveries}
+        self.insight: Insight | None = self._insight(settings.sim_checks) if settings.sim_checks else None
+        self.menus: Menus = menus.load(menus_dir(settings), limits=self.limits, zone=settings.zone)
+        jobs, random = Jobs(self.jobs), random or SystemRandom()
         self.messages = Messages(self.engine, jobs, self.senders, lambda: self.menus, self.clock, self.redis)
-        self.payments = Payments(self.engine, jobs, self.operators, self.clock, self.callback_urls)
-        self.orders = Orders(self.engine, self.payments, self.messages, self.clock, settings, random or SystemRandom())
+        self.payments = Payments(self.engine, jobs, self.operators, self.deliveries, self.clock, self.callback_urls)
+        self.groups = Groups(self.engine, jobs, self.messages, self.clock, settings, random)
+        self.orders = Orders(self.engine, self.payments, self.messages, self.groups, self.clock, settings, random)
         self.subscribers = Subscribers(self.engine, self.messages, self.clock, settings.keys("pin"))
-        worker.register(self.jobs, self.orders, self.messages, self.engine)
+        self.sims = Sims(self.engine, jobs, self.insight, self.clock, settings.keys("sim"))
+        worker.register(self.jobs, self.orders, self.sims)
         self._opened = AsyncExitStack()
 
     @property
@@ -108,16 +118,28 @@ class Application:
         )
 
     @property
+    def _callers(self) -> Mapping[str, str]:
+        """Who calls back at /callbacks, by the name in the address, and the folder its file is in."""
+        return {
+            **dict.fromkeys(self.operators, "operators"),
+            **dict.fromkeys(self.deliveries, "deliveries"),
+            **({f"{INSIGHTS}{self.insight.name}": "insights"} if self.insight else {}),
+        }
+
+    @property
     def callback_urls(self) -> Mapping[str, str]:
-        """Where each operator calls back, up to and with its secret."""
-        public = self.settings.public_url
-        return {name: f"{public}/callbacks/{name}/{self._door('operators', name).secret}" for name in self.operators}
+        """Where each provider calls back, up to and with its secret."""
+        return self._urls("callbacks", self._callers)
 
     @property
     def report_urls(self) -> Mapping[str, str]:
         """Where each sender posts its delivery reports."""
+        urls = self._urls("sms", dict.fromkeys(self.senders, "senders"))
+        return {name: f"{url}/reports" for name, url in urls.items()}
+
+    def _urls(self, path: str, names: Mapping[str, str]) -> Mapping[str, str]:
         public = self.settings.public_url
-        return {name: f"{public}/sms/{name}/{self._door('senders', name).secret}/reports" for name in self.senders}
+        return {name: f"{public}/{path}/{name}/{self._door(folder, name).secret}" for name, folder in names.items()}
 
     @property
     def checks(self) -> Mapping[str, Callable[[], Awaitable[object]]]:
@@ -137,19 +159,27 @@ class Application:
     def web(self) -> Starlette:
         """The web application; its lifespan opens and closes this one."""
         web.refuse_open(self.settings, self.aggregators.values())
-        services = Services(self.settings, self.clock, self.orders, self.subscribers, self._languages)
-        conversation = Conversation(lambda: self.menus, services, lambda: uuid4().hex)
+        services = Services(
+            self.settings, self.clock, self.orders, self.groups, self.subscribers, self.sims,
+            Guesses(self.engine, self.clock), self._languages,
+            lambda: self.menus.bundles,
+        )  # fmt: skip
+        conversation = Conversation(lambda: self.menus, services, lambda: secrets.token_urlsafe(12))
         sessions = Sessions(self.redis, self.clock, self.settings.key("session"), self.settings.code)
         parts = Parts(
             aggregators=self.aggregators,
             hops=Hops(sessions, conversation, self.clock),
-            callbacks={name: self._door("operators", name) for name in self.operators},
-            keep_callback=self.payments.keep_callback,
+            callbacks={name: self._door(folder, name) for name, folder in self._callers.items()},
+            keep_callback=self._keep_callback,
             reports={name: self._door("senders", name) for name in self.senders},
             keep_report=self.messages.keep_report,
             checks=self.checks,
         )
-        sandbox = Sandbox(self.settings, self.clock, self.http, self.report_urls) if self.settings.sandbox else None
+        sandbox = (
+            Sandbox(self.settings, self.clock, self.http, {**self.callback_urls, **self.report_urls})
+            if self.settings.sandbox
+            else None
+        )
         routes: list[BaseRoute] = [Mount("/sandbox", sandbox.app)] if sandbox else []
 
         @asynccontextmanager
@@ -170,7 +200,14 @@ class Application:
             self.menus = new
             log.get(__name__).info("menus reloaded", digest=new.digest)
 
-        await menus.watch(directory, swap, limits=self.limits)
+        await menus.watch(directory, swap, limits=self.limits, zone=self.settings.zone)
+
+    async def _keep_callback(self, name: str, path: str, content_type: str, body: bytes) -> None:
+        """What tells of a SIM goes to those who watch them, everything else to the payment it names."""
+        if self.insight is None or name != f"{INSIGHTS}{self.insight.name}":
+            await Callbacks(self.payments).keep(name, path, content_type, body)
+        elif answer := self.insight.parse_callback(body):
+            await self.sims.keep_answer(answer)
 
     def _languages(self) -> Mapping[str, str]:
         texts = self.menus.texts
@@ -181,6 +218,16 @@ class Application:
         made: Aggregator = module.Aggregator(load(module.Settings), self.settings.code, self.settings.country)
         return made
 
+    def _delivery(self, name: str) -> Delivery:
+        # Our own secret keys may have been made at this start, and are in no environment to be read from.
+        settings = load(provider("deliveries", name).Settings, secret_keys=self.settings.secret_keys)
+        made: Delivery = provider("deliveries", name).Delivery(settings, self.http, self.redis, self.clock, self.engine)
+        return made
+
+    def _insight(self, name: str) -> Insight:
+        made: Insight = provider("insights", name).Insight(*self._parts("insights", name))
+        return made
+
     def _client(self, folder: str, name: str) -> Any:  # noqa: ANN401 - a module is what it declares
         return provider(folder, name)
 
@@ -189,7 +236,7 @@ class Application:
 
     def _door(self, folder: str, name: str) -> Door:
         """Who may call back: whoever knows the provider's own secret, else one made from ours."""
-        settings = load(provider(folder, name).Settings)
+        settings = load(provider(folder, name.removeprefix(INSIGHTS)).Settings)
         secret = getattr(settings, "callback_secret", None)
         return Door(
             secret.get_secret_value() if secret else self.settings.callback_secret(name),

@@ -8,12 +8,13 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, NonNegativeInt, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
-from ussd_app.msisdn import CURRENCIES
+from ussd_app.msisdn import CURRENCIES, zone_of
 
 
 def _one_at_least(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,6 +40,7 @@ Networks = Annotated[tuple[str, ...], NoDecode, AfterValidator(_are_networks)]  
 Segment = Annotated[SecretStr, AfterValidator(_is_segment)]  # a secret that stands in an address
 
 
+NAMED_BY = {"insights": "SIM_CHECKS"}  # the variable that names a folder's files, where it is not called like it
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -73,9 +75,17 @@ class Settings(Environment):
     aggregators: Names = ("africastalking", "mtn")
     operators: Names = ("mtn_momo",)
     senders: Names = ("mtn", "africastalking", "console")
+    deliveries: Names = ("airtime_africastalking", "bundles_africastalking", "voucher_sms")
+    sim_checks: str | None = None  # who is asked whether a SIM was swapped, where the aggregator does not show it
     menus_dir: Path | None = None
     daily_limit: PositiveInt = 5_000  # major units a person may send in 24 hours
     payment_limit: PositiveInt = 2_000  # major units in one payment
+    secured_daily_limit: PositiveInt = 20_000  # the same of somebody who has set a PIN
+    secured_payment_limit: PositiveInt = 5_000
+    payments_per_hour: PositiveInt = 20
+    new_recipients_per_day: PositiveInt = 10  # whom a person has never paid before
+    groups_per_person: PositiveInt = 10
+    group_members_max: PositiveInt = 25
     prompt_delay_ms: NonNegativeInt = 1_000  # between the END of a dialogue and the operator's prompt (design.md law 7)
     log_level: str = "INFO"
     sandbox: bool = False  # serve the imitated providers at /sandbox
@@ -128,6 +138,11 @@ class Settings(Environment):
         return self.service_code.strip("*#")
 
     @property
+    def zone(self) -> ZoneInfo:
+        """The time of our country, in which dates are shown and hours are quiet."""
+        return zone_of(self.country)
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can reach us."""
         return is_loopback(self.public_url)
@@ -166,14 +181,15 @@ def load(cls: type[SettingsClass], **given: Any) -> SettingsClass:  # noqa: ANN4
 
 def provider(folder: str, name: str) -> Any:  # noqa: ANN401 - a module is what it declares
     """The module of a configured provider, found by its name alone: ``provider("operators", "mtn_momo")``."""
+    variable = NAMED_BY.get(folder, folder.upper())
     if not name.isidentifier():
-        raise SettingsError(f"{folder.upper()} names {name!r}, which is no provider's name")
+        raise SettingsError(f"{variable} names {name!r}, which is no provider's name")
     try:
         return import_module(f"ussd_app.{folder}.{name}")
     except ModuleNotFoundError as error:
         if error.name != f"ussd_app.{folder}.{name}":
             raise
-        raise SettingsError(f"{folder.upper()} names {name!r}, and there is no ussd_app/{folder}/{name}.py") from None
+        raise SettingsError(f"{variable} names {name!r}, and there is no ussd_app/{folder}/{name}.py") from None
 
 
 def is_loopback(url: str) -> bool:

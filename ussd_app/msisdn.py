@@ -2,9 +2,11 @@
 
 import re
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import phonenumbers
-from phonenumbers import PhoneNumber, PhoneNumberType, carrier
+from babel.core import get_global
+from phonenumbers import PhoneNumber, PhoneNumberType, carrier, timezone
 
 # Country (ISO 3166) -> currency of its wallets (wire/operators.md section 1; where two, the local one).
 CURRENCIES = {
@@ -15,6 +17,7 @@ CURRENCIES = {
     "SS": "SSP", "SC": "SCR", "GM": "GMD",
 }  # fmt: skip
 
+UTC = ZoneInfo("UTC")
 MOBILE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
 
 
@@ -48,9 +51,21 @@ class Msisdn(str):
         return phonenumbers.region_code_for_number(_number(self)) or ""
 
     @property
+    def zone(self) -> ZoneInfo:
+        """The time its country keeps, for dates its people read; UTC where it has no country."""
+        return _zone(_number(self))
+
+    @property
     def network(self) -> str:
         """The carrier its range was allocated to, as `phonenumbers` names it. Ported numbers make it a guess."""
         return carrier.name_for_number(_number(self), "en")
+
+
+@lru_cache
+def zone_of(country: str) -> ZoneInfo:
+    """The time a country keeps; where it has several zones, that of an ordinary mobile number of it."""
+    number = phonenumbers.example_number_for_type(country, PhoneNumberType.MOBILE)
+    return _zone(number) if number else UTC
 
 
 def mask(number: str) -> str:
@@ -78,3 +93,13 @@ def parse(text: str, country: str) -> Msisdn:
 
 def _number(msisdn: Msisdn) -> PhoneNumber:
     return phonenumbers.parse(str(msisdn), None)
+
+
+def _zone(number: PhoneNumber) -> ZoneInfo:
+    """Unicode knows the zones of each country, `phonenumbers` which of several is a number's own."""
+    region = phonenumbers.region_code_for_number(number)
+    if region in {None, phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY}:
+        return UTC
+    zones = get_global("territory_zones")[region]
+    likely = (zone for zone in timezone.time_zones_for_number(number) if zone in zones)
+    return ZoneInfo(next(likely, zones[0]))

@@ -6,6 +6,7 @@ raises, or whose worker dies, is run again.
 
 import asyncio
 from contextlib import nullcontext
+from functools import partial
 from uuid import UUID
 
 import procrastinate
@@ -14,12 +15,12 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 from procrastinate.signals import on_stop
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app import log, metrics
+from ussd_app.groups.jobs import JOBS
 from ussd_app.jobs import MONEY
-from ussd_app.messages import Messages
 from ussd_app.orders import Orders
+from ussd_app.sims import Sims
 
 CONCURRENCY = 20  # jobs at once; most of each is waiting for a provider
 POLL_SECONDS = 0.5
@@ -38,8 +39,9 @@ OLDEST_DUE = text("""
 """)
 
 
-def register(app: procrastinate.App, orders: Orders, messages: Messages, engine: AsyncEngine) -> None:
+def register(app: procrastinate.App, orders: Orders, sims: Sims) -> None:
     """Say what each job name runs."""
+    messages = orders.messages
 
     @app.task(name="payments.submit", retry=AGAIN)
     async def submit(payment: str) -> None:
@@ -53,6 +55,13 @@ def register(app: procrastinate.App, orders: Orders, messages: Messages, engine:
     async def confirm(payment: str) -> None:
         await orders.confirm(UUID(payment))
 
+    @app.task(name="sims.ask", retry=AGAIN)
+    async def ask(check: str) -> None:
+        await sims.inquire(check)
+
+    for name, run in JOBS.items():
+        app.task(name=name, retry=AGAIN)(partial(run, orders.groups))
+
     # No retry: a failed pump that waits for its next try would hold back younger ones of its lock; tend wakes it.
     @app.task(name="messages.pump")
     async def pump(sender: str) -> None:
@@ -63,7 +72,7 @@ def register(app: procrastinate.App, orders: Orders, messages: Messages, engine:
     async def tend(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
         await _retry_stalled(context.app)
         await messages.wake()
-        async with engine.connect() as connection:
+        async with orders.engine.connect() as connection:
             metrics.OLDEST_DUE_JOB_SECONDS.set(float((await connection.execute(OLDEST_DUE)).scalar_one()))
 
     @app.periodic(cron="17 3 * * *")

@@ -2,17 +2,23 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ussd_app.msisdn import Msisdn
-from ussd_app.ussd import Turn
+from ussd_app.ussd import Effects, Turn
 
 if TYPE_CHECKING:
     from ussd_app.clock import Clock
     from ussd_app.config import Settings
+    from ussd_app.groups import Groups
+    from ussd_app.guesses import Guesses
     from ussd_app.orders import Orders
+    from ussd_app.orders.bundle import Bundle
+    from ussd_app.sims import Sims
     from ussd_app.subscribers import Subscribers
+
+LABEL_SEPTETS_MAX = 30  # of one line of a list
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,8 +39,12 @@ class Services:
     settings: "Settings"
     clock: "Clock"
     orders: "Orders"
+    groups: "Groups"
     subscribers: "Subscribers"
+    sims: "Sims"
+    guesses: "Guesses"
     languages: Callable[[], Mapping[str, str]]  # code -> what it calls itself, in the order they are offered
+    bundles: Callable[[], Mapping[str, "Bundle"]]  # what is on sale, by id
 
 
 @dataclass(slots=True)
@@ -46,12 +56,28 @@ class Call:
     run: str  # id of this run of the flow: the idempotency key of whatever it places
     language: str
     deadline: float  # on the clock's monotonic scale
-    may_have_effect: bool = False  # set before anything is committed: from then on no reply says "nothing happened"
+    effects: Effects = field(default_factory=Effects)  # the hop's own: what is told it counts however the hop ends
 
     @property
     def msisdn(self) -> Msisdn | None:
         """The caller, or None where the aggregator masks its numbers (such a caller moves no money)."""
         return self.turn.msisdn
+
+    @property
+    def caller(self) -> Msisdn:
+        """The caller, where a flow lets nobody come this far whose number is masked."""
+        if self.turn.msisdn is None:
+            raise PermissionError("a masked number has no account and moves no money")
+        return self.turn.msisdn
+
+    @property
+    def may_have_effect(self) -> bool:
+        """Set it before anything is committed: from then on no reply says "nothing happened"."""
+        return self.effects.may_have_effect
+
+    @may_have_effect.setter
+    def may_have_effect(self, may: bool) -> None:
+        self.effects.may_have_effect = may
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +90,27 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """A stretch of a list, beginning after the value the action was given."""
+    """A stretch of a list of any length, in an order that stays: what follows the value the action was given.
+
+    ``after`` is the value of the last line shown, which may be gone by now, or None for the beginning. No screen has
+    room for more than thirty lines, so none need be fetched; ``more`` says whether the list goes on behind these.
+    """
 
     items: tuple[Choice, ...]
     more: bool
 
 
-def action(*, collects: bool = False) -> Callable[[Function], Function]:
-    """Open a coroutine to the menus; ``collects`` marks one that raises an operator's prompt on the caller's phone."""
+def action(*, collects: bool = False, writes: bool = False) -> Callable[[Function], Function]:
+    """Open a coroutine to the menus; ``collects`` marks one that raises an operator's prompt on the caller's phone.
+
+    ``writes`` marks one that changes something and takes no PIN. No dial string leads into either (design.md law 5):
+    a link on a web page may be one.
+    """
 
     def mark(function: Function) -> Function:
         function.__action__ = True  # type: ignore[attr-defined]  # functions carry attributes, types do not say so
         function.__collects__ = collects  # type: ignore[attr-defined]  # the same
+        function.__writes__ = writes  # type: ignore[attr-defined]  # the same
         return function
 
     return mark

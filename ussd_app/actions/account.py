@@ -1,4 +1,4 @@
-"""My account: language, last payments, and the PIN.
+"""My account: name, language, last payments and favourites, which notices come, and the PIN.
 
 A PIN is never kept from one hop to the next. What is kept are seals, keyed hashes good for one run of the flow: one
 says that the old PIN was given rightly, the other is what the second entry of the new PIN is compared with.
@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ussd_app.actions import Call, Choice, Choices, Pin, action, choose_language
+from ussd_app.groups import members
+from ussd_app.groups.model import Member
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import Movement
+from ussd_app.orders import Movement, history
+from ussd_app.orders.history import Favourite
 from ussd_app.subscribers import NoPin, PinLocked, PinOk, PinSet, PinWeak, PinWrong
 
 MOVEMENTS = 5
+FAVOURITES = 5
+FAVOURITE_KINDS = ("send_money", "airtime", "bundle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,45 @@ class LanguageSet:
     """From now on we speak this language."""
 
     language: str
+
+
+@dataclass(frozen=True, slots=True)
+class NameSet:
+    """From now on we call them this."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyFavourite:
+    """Money that is often sent."""
+
+    recipient: Msisdn
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFavourite:
+    """Airtime or a bundle that is often bought."""
+
+    amount: Money
+    party: str
+    recipient: Msisdn
+
+
+@dataclass(frozen=True, slots=True)
+class NoticesOn:
+    """Their groups tell them of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoticesOff:
+    """None of their groups tells them of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoGroups:
+    """They are in no group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,40 +144,89 @@ async def languages(call: Call, after: str | None) -> Choices:
     return choose_language(call, after)
 
 
-@action()
+@action(writes=True)
 async def set_language(call: Call, language: str) -> LanguageSet:
     """Speak another language to this person from now on."""
-    await call.services.subscribers.set_language(_caller(call), language)
+    await call.services.subscribers.set_language(call.caller, language)
     return LanguageSet(language)
+
+
+@action(writes=True)
+async def set_name(call: Call, new_name: str) -> NameSet:
+    """Call this person something else from now on; their groups go on knowing them as they joined."""
+    return NameSet(await call.services.subscribers.set_name(call.caller, new_name))
 
 
 @action()
 async def movements(call: Call, after: str | None) -> Choices:
     """The last payments in and out, in figures alone, since these lines belong to no language."""
-    found = [] if after else await call.services.orders.movements(_caller(call), MOVEMENTS)
+    found = [] if after else await call.services.orders.movements(call.caller, MOVEMENTS)
     return Choices(tuple(Choice(each.code, _line(each)) for each in found), more=False)
 
 
 @action()
 async def movement(call: Call, code: str) -> Sent | Received | Refunded | NotFound:
     """One of the last payments."""
-    for each in await call.services.orders.movements(_caller(call), MOVEMENTS):
+    for each in await call.services.orders.movements(call.caller, MOVEMENTS):
         if each.code == code:
             return LABELS[each.label](each.money, each.party, each.at, each.code)
     return NotFound()
 
 
 @action()
+async def favourites(call: Call, after: str | None) -> Choices:
+    """What this person most often pays for, in figures and names alone, since these lines belong to no language."""
+    found = [] if after else await _favourites(call)
+    return Choices(tuple(Choice(each.code, each.label) for each in found), more=False)
+
+
+@action()
+async def favourite(call: Call, code: str) -> MoneyFavourite | OtherFavourite | NotFound:
+    """One of them."""
+    found = next((each for each in await _favourites(call) if each.code == code), None)
+    if found is None or found.recipient is None:
+        return NotFound()
+    if found.kind == "send_money":
+        return MoneyFavourite(found.recipient, found.amount)
+    return OtherFavourite(found.amount, found.party, found.recipient)
+
+
+@action()
+async def notices(call: Call, notice: str) -> NoticesOn | NoticesOff | NoGroups:
+    """Whether this person's groups tell them of one kind of events (``groups.audience.MUTABLE``)."""
+    places = await _places(call)
+    if not places:
+        return NoGroups()
+    return NoticesOff() if all(notice in place.muted for place in places) else NoticesOn()
+
+
+@action(writes=True)
+async def mute(call: Call, notice: str) -> NoticesOff:
+    """Spare this person one kind of notices, in all their groups."""
+    for place in await _places(call):
+        await members.set_muted(call.services.groups, call.caller, place.group_id, place.muted | {notice})
+    return NoticesOff()
+
+
+@action(writes=True)
+async def unmute(call: Call, notice: str) -> NoticesOn:
+    """Tell them again."""
+    for place in await _places(call):
+        await members.set_muted(call.services.groups, call.caller, place.group_id, place.muted - {notice})
+    return NoticesOn()
+
+
+@action()
 async def pin_state(call: Call) -> HasPin | FirstPin:
     """Whether there is a PIN to change, or one to set."""
-    subscriber = await call.services.subscribers.find(_caller(call))
+    subscriber = await call.services.subscribers.find(call.caller)
     return HasPin() if subscriber and subscriber.has_pin else FirstPin()
 
 
 @action()
 async def check_pin(call: Call, pin: Pin) -> PinProven | PinWrong | PinLocked | FirstPin:
     """Whether this is the person's PIN; the third wrong try locks it for 30 minutes."""
-    checked = await call.services.subscribers.check_pin(_caller(call), pin)
+    checked = await call.services.subscribers.check_pin(call.caller, pin)
     match checked:
         case PinOk():
             return PinProven(_seal(call, "old-pin", "proven"))
@@ -156,21 +249,23 @@ async def set_pin(
     if not hmac.compare_digest(seal, _seal(call, "new-pin", repeated_pin)):
         return PinMismatch()
     checked = hmac.compare_digest(proof, _seal(call, "old-pin", "proven"))
-    return await call.services.subscribers.set_pin(_caller(call), repeated_pin, checked=checked)
+    return await call.services.subscribers.set_pin(call.caller, repeated_pin, checked=checked)
+
+
+async def _favourites(call: Call) -> list[Favourite]:
+    return await history.favourites(call.services.orders, call.caller, FAVOURITE_KINDS, FAVOURITES)
+
+
+async def _places(call: Call) -> list[Member]:
+    async with call.services.groups.engine.connect() as connection:
+        return await members.mine(connection, call.caller)
 
 
 def _seal(call: Call, purpose: str, words: str) -> str:
     key = call.services.settings.key(purpose)
-    return hmac.digest(key, f"{_caller(call)} {call.run} {words}".encode(), "sha256").hex()[:32]
+    return hmac.digest(key, f"{call.caller} {call.run} {words}".encode(), "sha256").hex()[:32]
 
 
 def _line(movement: Movement) -> str:
     sign = "-" if movement.label == "sent" else "+"
     return f"{movement.at:%d/%m} {sign}{movement.money.plain} {movement.party}"
-
-
-def _caller(call: Call) -> Msisdn:
-    """Whose account it is; the dialogue lets nobody come this far whose number is masked."""
-    if call.msisdn is None:
-        raise PermissionError("a masked number has no account")
-    return call.msisdn

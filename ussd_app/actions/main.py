@@ -1,17 +1,24 @@
-"""The home screen: who is calling, and whether money of theirs is still on its way."""
+"""The home screen: who is calling, whether money of theirs is still on its way, and what their groups ask of them.
+
+It takes three queries: the person, their latest payment, their groups.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ussd_app.actions import Call, Choices, action, choose_language
+from ussd_app.groups import members
+from ussd_app.groups.home import Home, home
 from ussd_app.money import Money
+from ussd_app.msisdn import CURRENCIES
+from ussd_app.subscribers import Subscriber
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
     """Somebody we know; a caller whose number is masked is greeted without a name."""
 
-    name: str
+    first_name: str
     language: str
 
 
@@ -25,6 +32,17 @@ class NewSpeaker:
     """Somebody new, whose language the aggregator has told us."""
 
     language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a person's groups ask of them; where nothing is due or waiting, the words about it are never shown."""
+
+    due: bool
+    due_group: str
+    due_amount: Money
+    waiting: bool
+    waiting_code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +109,8 @@ async def greet(call: Call) -> Registered | NewSubscriber | NewSpeaker:
         return Registered("", call.language)
     subscriber = await call.services.subscribers.find(call.msisdn)
     if subscriber:
-        return Registered(subscriber.name, subscriber.language)
+        await _guard(call, subscriber)
+        return Registered(_first(subscriber.name), subscriber.language)
     # The dialogue speaks the aggregator's language wherever it is one of ours.
     told = (call.turn.language or "").lower().startswith(call.language)
     return NewSpeaker(call.language) if told else NewSubscriber()
@@ -109,7 +128,21 @@ async def register(call: Call, name: str, language: str) -> Registered:
     if call.msisdn is None:
         return Registered("", language)
     subscriber = await call.services.subscribers.register(call.msisdn, name, language)
-    return Registered(subscriber.name, subscriber.language)
+    await _guard(call, subscriber)
+    return Registered(_first(subscriber.name), subscriber.language)
+
+
+@action()
+async def whats_due(call: Call) -> Overview:
+    """What comes first at home: the oldest contribution that is due, and the newest request this person may decide."""
+    found = await home(call.services.groups, call.msisdn) if call.msisdn else Home(None, None, has_groups=False)
+    return Overview(
+        due=found.due is not None,
+        due_group=found.due.group if found.due else "",
+        due_amount=found.due.amount if found.due else Money(0, CURRENCIES[call.services.settings.country]),
+        waiting=found.waiting is not None,
+        waiting_code=found.waiting.code if found.waiting else "",
+    )
 
 
 @action()
@@ -123,6 +156,21 @@ async def pending_payment(call: Call) -> NothingOpen | Waiting | Refunding:
 async def last_payment(call: Call) -> NothingOpen | Payment:
     """The latest payment of the last 15 minutes, settled or not."""
     return await _latest(call)
+
+
+async def _guard(call: Call, subscriber: Subscriber) -> None:
+    """Look at the SIM this hop came from; a changed one is told to the person's groups."""
+    services, imsi = call.services, call.turn.imsi
+    known = subscriber.sim_hash, subscriber.sim_seen_at
+    if not imsi or not services.sims.is_news(subscriber.msisdn, *known, imsi):
+        return
+    if await services.sims.seen(subscriber.msisdn, imsi):
+        await members.sim_changed(services.groups, subscriber.msisdn)
+
+
+def _first(name: str) -> str:
+    """What a person is greeted by: a home screen has no room for all of a long name."""
+    return name.split(" ", 1)[0]
 
 
 async def _latest(call: Call) -> NothingOpen | Payment:

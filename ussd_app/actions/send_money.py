@@ -2,11 +2,42 @@
 
 from dataclasses import dataclass
 
-from ussd_app.actions import Call, action
+from ussd_app.actions import Call, Choice, Choices, action
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Placed, send_money
+from ussd_app.orders import LimitReached, Placed, TooFast, history, send_money
+from ussd_app.orders.history import Favourite
 from ussd_app.orders.send_money import AmountUnfit, NotReachable, SelfSend
+
+KINDS = ("send_money",)
+FAVOURITES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class HasLatest:
+    """What was last sent, and to whom."""
+
+    recipient: Msisdn
+    recipient_name: str
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class NoLatest:
+    """Nothing was ever sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The same again."""
+
+    recipient: Msisdn
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """It is no favourite any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +55,32 @@ class NotServed:
 
 
 @action()
+async def latest(call: Call) -> HasLatest | NoLatest:
+    """What this person last sent, to be offered again."""
+    found = await history.latest(call.services.orders, call.caller, KINDS)
+    return HasLatest(found.recipient, found.party, found.amount) if found and found.recipient else NoLatest()
+
+
+@action()
+async def favourites(call: Call, after: str | None) -> Choices:
+    """What this person most often sends, in figures and names alone, since these lines belong to no language."""
+    found = [] if after else await _favourites(call)
+    return Choices(tuple(Choice(each.code, each.label) for each in found), more=False)
+
+
+@action()
+async def favourite(call: Call, code: str) -> Chosen | NotFound:
+    """One of them."""
+    found = next((each for each in await _favourites(call) if each.code == code), None)
+    return Chosen(found.recipient, found.amount) if found and found.recipient else NotFound()
+
+
+@action()
 async def quote(
     call: Call, recipient: Msisdn, amount: Money
-) -> Quoted | LimitReached | NotReachable | NotServed | SelfSend | AmountUnfit:
+) -> Quoted | LimitReached | TooFast | NotReachable | NotServed | SelfSend | AmountUnfit:
     """What sending this would cost, and whom it would reach. Moves nothing."""
-    answer = await send_money.quote(call.services.orders, _caller(call), recipient, amount)
+    answer = await send_money.quote(call.services.orders, call.caller, recipient, amount)
     match answer:
         case send_money.Quote():
             return Quoted(answer.fee, answer.total, answer.recipient_name)
@@ -40,14 +92,14 @@ async def quote(
 @action(collects=True)
 async def place(
     call: Call, recipient: Msisdn, recipient_name: str, amount: Money
-) -> Placed | LimitReached | NotReachable | NotServed:
+) -> Placed | LimitReached | TooFast | NotReachable | NotServed:
     """Order it, once for each run of the flow; the operator's prompt comes when the dialogue is over."""
-    sender = await call.services.subscribers.find(_caller(call))
+    sender = await call.services.subscribers.find(call.caller)
     call.may_have_effect = True
     placed = await send_money.place(
         call.services.orders,
         run=call.run,
-        msisdn=_caller(call),
+        msisdn=call.caller,
         sender_name=sender.name if sender else "",
         recipient=recipient,
         recipient_name=recipient_name,
@@ -58,13 +110,10 @@ async def place(
     return _unserved(call, placed) if isinstance(placed, NotReachable) else placed
 
 
+async def _favourites(call: Call) -> list[Favourite]:
+    return await history.favourites(call.services.orders, call.caller, KINDS, FAVOURITES)
+
+
 def _unserved(call: Call, unserved: NotReachable) -> NotReachable | NotServed:
     """Another number may be tried, but nobody can change their own."""
     return NotServed() if unserved.recipient == call.msisdn else unserved
-
-
-def _caller(call: Call) -> Msisdn:
-    """Who pays; the dialogue lets nobody come this far whose number is masked."""
-    if call.msisdn is None:
-        raise PermissionError("a masked number moves no money")
-    return call.msisdn

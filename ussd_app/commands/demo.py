@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ussd_app import http, ledger, worker
 from ussd_app.app import Application
+from ussd_app.commands import village
 from ussd_app.commands.dial import FRAME_CHARS, framed, inbox
 from ussd_app.commands.phone import NoScreen, Phone, Screen, State
 from ussd_app.errors import ProviderError
@@ -28,6 +29,7 @@ READING_SECONDS = 0.7  # a screen stays, so that it can be followed
 PROMPT_SECONDS = 20.0
 SMS_SECONDS = 30.0
 SCREENS_MAX = 15
+NUMBERS = ("233240000001", "233240000002", "233240000003", "233240000004", "233240000005")
 
 # What our float at the operator holds by our own ledger.
 Float = Callable[[], Awaitable[Money]]
@@ -59,6 +61,7 @@ async def run(application: Application, port: int, *, stay: bool) -> int:
         url = f"http://127.0.0.1:{port}"
         well = await play(url, lambda: _our_float(application), code=application.settings.code)
         if stay and not told.is_set():
+            await village.settle(application, NUMBERS)
             _invite(application.settings.service_code, url)
             await told.wait()
     finally:
@@ -71,9 +74,14 @@ async def run(application: Application, port: int, *, stay: bool) -> int:
 
 
 def _invite(code: str, url: str) -> None:
+    handsets = "\n".join(
+        f"  {Path(sys.argv[0])} dial '{code}' --as {number} --url {url}   # {name}, {office}"
+        for number, name, office in zip(NUMBERS, village.PEOPLE, ("chair", "secretary", "treasurer"), strict=False)
+    )
     Console(highlight=False, soft_wrap=True).print(
-        f"\nStill up at {url}; Ctrl-C ends it. In another terminal be a phone:\n"
-        f"  {Path(sys.argv[0])} dial '{code}' --as 233240000001 --url {url}\n"
+        f"\nStill up at {url}; Ctrl-C ends it. Three handsets, each for a terminal of its own (PIN {village.PIN}):\n"
+        f"{handsets}\n"
+        f"They save together in {village.GROUP}: pay a round, ask for the payout, approve it from the other two.\n"
         f"Menus are reloaded while you edit them; docs/sandbox.md tells of the handsets at {url}/sandbox."
     )
 

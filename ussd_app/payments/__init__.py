@@ -1,6 +1,6 @@
-"""One collection, disbursement or refund, from intent to final. What an order makes of it is orders' business.
+"""One collection, disbursement, refund or delivery, from intent to final. What an order makes of it is its business.
 
-Money is asked for by a job, under the reference made with the intent; a retry carries the same one. What is not listed
+It is asked for by a job, under the reference made with the intent; a retry carries the same one. What is not listed
 as final by the operator stays pending, and is asked about at growing intervals (schedule.py) until it is final or
 parked. life.py draws the states.
 """
@@ -9,20 +9,22 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import RowMapping, func, or_, select, update
+from sqlalchemy import RowMapping, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import ledger, log, metrics
 from ussd_app.clock import Clock
+from ussd_app.deliveries import Delivery
 from ussd_app.errors import Reason, Rejected, Throttled, Unknown
 from ussd_app.jobs import Jobs
 from ussd_app.ledger import Insufficient
 from ussd_app.money import Money
+from ussd_app.movement import Failed, Kind, Pending, Provider, Request, Status, Succeeded
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import Failed, Kind, Operator, Pending, Request, Status, Succeeded
+from ussd_app.operators import Operator
 from ussd_app.payments import schedule
 from ussd_app.payments.life import SUCCESSES, Change, Finding, Life, Refused, Unresolved
-from ussd_app.tables import audit, callbacks, payment_events, payments
+from ussd_app.tables import audit, payment_events, payments
 
 __all__ = ["SUCCESSES", "Change", "Finding", "Payments"]
 
@@ -35,14 +37,21 @@ class Payments:
         engine: AsyncEngine,
         jobs: Jobs,
         operators: Mapping[str, Operator],
+        deliveries: Mapping[str, Delivery],
         clock: Clock,
-        callback_urls: Mapping[str, str],  # operator -> address of its callbacks, up to and with its secret
+        callback_urls: Mapping[str, str],  # provider -> address of its callbacks, up to and with its secret
     ) -> None:
         self.engine = engine
         self.jobs = jobs
         self.operators = operators
+        self.deliveries = deliveries
         self.clock = clock
         self.callback_urls = callback_urls
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """Whoever moves something for us, by name."""
+        return {**self.operators, **self.deliveries}
 
     async def create(
         self,
@@ -55,19 +64,23 @@ class Payments:
         amount: Money,
         *,
         label: str,
+        account: str | None = None,  # opposite our float; None: the order's clearing account
+        item: Mapping[str, str] | None = None,
         refunds: UUID | None = None,
         after: timedelta = timedelta(),
     ) -> Insufficient | None:
         """Write the intent: payment, hold and job in the caller's commit, before any request leaves the machine."""
         now = self.clock.now()
+        account = account or ledger.clearing_account(order)
         held = await ledger.hold(
-            connection, *self._sides(order, kind, operator), amount, order=order, reason=f"{step} asked", at=now
+            connection, *self._sides(kind, operator, account), amount, order=order, reason=f"{step} asked", at=now
         )
         if isinstance(held, Insufficient):
             return held
         payment = uuid4()
         values = {
-            "id": payment, "order_id": order, "step": step, "kind": kind, "operator": operator, "msisdn": msisdn,
+            "id": payment, "order_id": order, "step": step, "kind": kind, "operator": operator, "account": account,
+            "msisdn": msisdn, "item": dict(item or {}),
             "amount": amount.minor, "currency": amount.currency, "refunds": refunds, "state": "created",
             "label": label, "hold": held, "created_at": now,
         }  # fmt: skip
@@ -103,30 +116,6 @@ class Payments:
         async with self.engine.connect() as connection:
             row = await self._row(connection, payment)
         return None if row is None or row["state"] in SUCCESSES else await self._ask(row)
-
-    async def keep_callback(self, provider: str, path: str, content_type: str, body: bytes) -> None:
-        """Store a callback as it came and plan a confirm, in one commit; what it claims is not looked at."""
-        async with self.engine.begin() as connection:
-            values = {"provider": provider, "path": path, "content_type": content_type, "body": body}
-            await connection.execute(callbacks.insert().values(**values, received_at=self.clock.now()))
-            reference = self.operators[provider].parse_callback(path, body).reference
-            if reference:
-                await self.called_back(connection, reference)
-
-    async def called_back(self, connection: AsyncConnection, reference: UUID) -> None:
-        """Plan a confirm, at most one in schedule.ASK_EVERY for a payment; nothing for a reference nobody knows."""
-        now = self.clock.now()
-        due = func.greatest(now, func.coalesce(payments.c.asked_at + schedule.ASK_EVERY, now))
-        planned = await connection.execute(
-            update(payments)
-            .where(payments.c.id == reference, payments.c.state.not_in(SUCCESSES))
-            .where(or_(payments.c.asked_at.is_(None), payments.c.asked_at <= now))
-            .values(asked_at=due)
-            .returning(payments.c.asked_at)
-        )
-        at = planned.scalar_one_or_none()
-        if at is not None:
-            await self.jobs.defer(connection, "payments.confirm", at=at if at > now else None, payment=str(reference))
 
     async def settle(self, connection: AsyncConnection, payment: UUID, status: Finding) -> Change | None:
         """Book a final status inside the order's commit; None where it changes nothing any more."""
@@ -164,7 +153,7 @@ class Payments:
         else:
             return None
         metrics.PAYMENTS.labels(row["operator"], row["kind"], became).inc()
-        return Change(row, became)
+        return Change(row, became, handed_over=status.handed_over)
 
     async def _moved_another_amount(
         self, connection: AsyncConnection, row: RowMapping, status: Succeeded
@@ -189,7 +178,7 @@ class Payments:
 
     async def book_late(self, connection: AsyncConnection, row: RowMapping) -> None:
         """Book a late success by a new transfer; what it spent and had been given back already is now owed to us."""
-        debit, credit = self._sides(row["order_id"], row["kind"], row["operator"])
+        debit, credit = self._sides(row["kind"], row["operator"], row["account"])
         money = Money(row["amount"], row["currency"])
         said = {"order": row["order_id"], "reason": f"{row['step']} came late", "at": self.clock.now()}
         if isinstance(await ledger.move(connection, debit, credit, money, **said), Insufficient):
@@ -197,10 +186,9 @@ class Payments:
             await self.alert(connection, "paid out twice", payment=str(row["id"]), amount=str(money))
 
     async def _ask(self, row: RowMapping) -> Status | None:
-        operator = self.operators[row["operator"]]
         self.clock.point(f"{row['kind']}.check.before_http")
         try:
-            status = await operator.check(self._request(row))
+            status = await self.providers[row["operator"]].check(self._request(row))
         except Rejected as error:
             # The question was refused, not the payment: our credentials or address, which a person must mend.
             log.get(__name__).error("alert", what="status query refused", payment=str(row["id"]), reason=error.reason)
@@ -219,7 +207,7 @@ class Payments:
             if row["state"] not in {"created", "sent"}:
                 return None
             again = row["state"] == "sent"  # its worker died in the call, or it had no answer
-            if again and row["kind"] not in self.operators[row["operator"]].deduplicates:
+            if again and row["kind"] not in self.providers[row["operator"]].deduplicates:
                 return None  # it may have been taken: the polling finds out
             values = {"attempts": row["attempts"] + 1, "doubtful": row["doubtful"] or again}
             await self._set(connection, row, "send", submitted_at=row["submitted_at"] or now, **values)
@@ -232,7 +220,7 @@ class Payments:
         """Ask, and classify the answer."""
         self.clock.point(f"{row['kind']}.submit.before_http")
         try:
-            status = await self.operators[row["operator"]].submit(self._request(row))
+            status = await self.providers[row["operator"]].submit(self._request(row))
         except Rejected as error:
             return Refused(row["attempts"], error.reason, error.detail)
         except Unknown as error:
@@ -242,16 +230,26 @@ class Payments:
             return await self._not_taken(row, error)
         self.clock.point(f"{row['kind']}.submit.after_http")
         if isinstance(status, Pending):
-            await self._accepted(row["id"])
+            await self._accepted(row["id"], status.external_id)
             return None
         return status
 
-    async def _accepted(self, payment: UUID) -> None:
+    async def _accepted(self, payment: UUID, external_id: str | None) -> None:
         async with self.engine.begin() as connection:
             row = await self._lock(connection, payment)
             await self._set(connection, row, "accept")
+            # A callback may have named it before, and may have lied: this is the provider's own answer.
+            if external_id and not await self.name(connection, payment, row["operator"], external_id):
+                await self.alert(connection, "one id for two movements", payment=str(payment))
             self.clock.point(f"{row['kind']}.accept.in_commit")
         self.clock.point(f"{row['kind']}.accept.after_commit")
+
+    async def name(self, connection: AsyncConnection, payment: UUID, provider: str, external_id: str) -> bool:
+        """Learn the provider's own id of a payment; False where another one has it: what moved once pays for one."""
+        p, others = payments.c, payments.alias()
+        same = (others.c.operator == provider) & (others.c.external_id == external_id) & (others.c.id != payment)
+        own = update(payments).where(p.id == payment, p.operator == provider, ~select(others.c.id).where(same).exists())
+        return bool((await connection.execute(own.values(external_id=external_id))).rowcount)
 
     async def _not_taken(self, sent: RowMapping, error: Throttled) -> Finding | None:
         """Try again for as long as its kind may, then fail it if the operator knows nothing of it."""
@@ -267,7 +265,7 @@ class Payments:
         # A gateway may say "busy" for a request that did pass it: the last word is the operator's own.
         status = await self._ask(row)
         if isinstance(status, Pending):
-            await self._accepted(row["id"])
+            await self._accepted(row["id"], status.external_id)
         return status or Refused(row["attempts"], Reason.SERVICE_UNAVAILABLE, error.detail)
 
     async def _doubt(self, payment: UUID, error: Unknown) -> None:
@@ -275,7 +273,7 @@ class Payments:
             row = await self._lock(connection, payment)
             await connection.execute(update(payments).where(payments.c.id == payment).values(doubtful=True))
             await self._event(connection, payment, "unknown", {"detail": error.detail})
-            deduplicated = row["kind"] in self.operators[row["operator"]].deduplicates
+            deduplicated = row["kind"] in self.providers[row["operator"]].deduplicates
             if row["state"] == "sent" and deduplicated and self._is_early(row):
                 await self._submit_again(connection, row, 2.0)
 
@@ -319,13 +317,12 @@ class Payments:
 
     def float_account(self, operator: str, kind: str) -> str:
         """The name of the account that holds what an operator holds for us."""
-        return ledger.float_account(operator, kind, shared=self.operators[operator].one_float)
+        return ledger.float_account(operator, kind, shared=self.providers[operator].one_float)
 
-    def _sides(self, order: UUID, kind: str, operator: str) -> tuple[str, str]:
+    def _sides(self, kind: str, operator: str, account: str) -> tuple[str, str]:
         """Debit and credit: money in raises the float and what we owe, money out lowers both."""
         held = self.float_account(operator, kind)
-        clearing = ledger.clearing_account(order)
-        return (held, clearing) if kind == Kind.COLLECTION else (clearing, held)
+        return (held, account) if kind == Kind.COLLECTION else (account, held)
 
     def _request(self, row: RowMapping) -> Request:
         base = self.callback_urls[row["operator"]]
@@ -338,4 +335,6 @@ class Payments:
             note=f"Ref {row['label']}",
             callback_url=f"{base}/{row['kind']}/{row['id']}",
             refunds=row["refunds"],
+            item=row["item"],
+            external_id=row["external_id"],
         )

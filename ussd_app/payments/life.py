@@ -58,6 +58,7 @@ class Change:
     payment: RowMapping
     became: str  # succeeded | failed | late | parked
     reason: Reason | None = None
+    handed_over: str = ""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ from ussd_app.operators import Kind
 CHECK_AGES: tuple[int, ...] = (10, 30, 60, 120, 300)
 EVERY = ((timedelta(hours=1), timedelta(minutes=5)), (timedelta(hours=72), timedelta(minutes=30)))
 PATIENCE = timedelta(hours=72)
-# A failure may be followed by success (law 11): it is looked at again this long after, in case no callback says so.
+# A failure may be followed by success (law 11): it is looked at again this long after, in case no callback says so,
+# and a third time as long after that, since a look may go without an answer.
 SECOND_LOOKS = (timedelta(minutes=10), timedelta(hours=24))
 # A callback has the operator asked at most this often for one payment, however many arrive.
 ASK_EVERY = timedelta(seconds=10)
@@ -20,6 +21,7 @@ ASK_EVERY = timedelta(seconds=10)
 GIVE_UP = {
     Kind.COLLECTION: timedelta(minutes=2),
     Kind.DISBURSEMENT: timedelta(minutes=15),
+    Kind.DELIVERY: timedelta(minutes=15),
     Kind.REFUND: PATIENCE,
 }
 # Seconds before a call is made again, by how often it has been made; the last for all that follow.
@@ -29,7 +31,7 @@ BACKOFF_SECONDS = (1, 2, 4, 8, 16, 32, 60)
 def next_check(row: RowMapping, now: datetime) -> datetime | None:
     """When to ask again about a payment that is not final, or look again at one that failed; None: enough."""
     if row["state"] == "failed":
-        return now + SECOND_LOOKS[1] if now - row["final_at"] < SECOND_LOOKS[1] else None
+        return now + SECOND_LOOKS[1] if now - row["final_at"] < 2 * SECOND_LOOKS[1] else None
     age: timedelta = now - row["submitted_at"]
     for seconds in CHECK_AGES:
         if age.total_seconds() < seconds:

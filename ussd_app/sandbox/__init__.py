@@ -1,8 +1,9 @@
 """A country in a box: handsets, wallets, operators and senders, each behind its real wire format.
 
 Clients of the real services work against it by changing the base URL alone: ``/sandbox/mtn_momo``, ``/sandbox/mtn``,
-``/sandbox/africastalking``. A provider's half of the sandbox is one module here of the provider's name, and its
-``Service`` is found by that name alone. State is in memory and ends with the process, or with ``POST /sandbox/reset``.
+``/sandbox/africastalking``. A company's half of the sandbox is one module here, of its client's name or of that name's
+last part (``airtime_africastalking``), and its ``Service`` is found by that name alone. State is in memory and ends
+with the process, or with ``POST /sandbox/reset``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,20 +41,21 @@ class Service(Protocol):
 
 
 class Sandbox:
-    """The country of ``settings``, with the configured operators and senders that have a half here.
+    """The country of ``settings``, with the configured providers that have a half here.
 
     ``app`` is to be mounted at ``/sandbox``; as an async context manager it owns what still happens in the background.
-    ``report_urls`` are where a sender's delivery reports go if nobody subscribed, by the sender's name.
+    ``callback_urls`` are where a provider calls back if no request said where, by the name of our client of it, such as
+    ``airtime_africastalking``; a sender's are those of its delivery reports.
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, http: httpx.AsyncClient, report_urls: Mapping[str, str] | None = None
+        self, settings: Settings, clock: Clock, http: httpx.AsyncClient, callback_urls: Mapping[str, str] | None = None
     ) -> None:
         permit(settings)
         self._settings = settings
         self._clock = clock
         self._http = http
-        self._report_urls = report_urls or {}
+        self._callback_urls = callback_urls or {}
         self.country, self._inner = self._build()
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +83,7 @@ class Sandbox:
 
     def _build(self) -> tuple[Country, Starlette]:
         switches = load(CountrySwitches)
-        country = Country(self._settings.country, switches, self._clock, self._http, self._report_urls)
+        country = Country(self._settings.country, switches, self._clock, self._http, self._callback_urls)
         services = _services(country, self._settings)
         control = Control(
             country,
@@ -118,6 +120,13 @@ def _services(country: Country, settings: Settings) -> list[Service]:
 
 def _halves(settings: Settings) -> Iterator[tuple[str, Any]]:
     """The configured providers' halves; a provider that has none, such as the console, is not played."""
-    for name in dict.fromkeys((*settings.operators, *settings.senders)):
-        if name.isidentifier() and find_spec(f"{__name__}.{name}"):
-            yield name, import_module(f"{__name__}.{name}")
+    others = (settings.sim_checks,) if settings.sim_checks else ()
+    halves = map(_half, (*settings.operators, *settings.senders, *settings.deliveries, *others))
+    for name in dict.fromkeys(half for half in halves if half):
+        yield name, import_module(f"{__name__}.{name}")
+
+
+def _half(provider: str) -> str | None:
+    """The module that plays a provider: of its own name, else of its company's, which stands last in its name."""
+    names = provider, provider.rpartition("_")[2]
+    return next((name for name in names if name.isidentifier() and find_spec(f"{__name__}.{name}")), None)

@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Movement:
-    """One movement an operator was asked for; ``reference`` is the asking party's own."""
+    """One movement an operator or a delivery was asked for; ``reference`` is the asking party's own."""
 
     operator: str
     reference: str
@@ -51,6 +51,16 @@ def person(msisdn: str) -> str:
 def merchant(operator: str) -> str:
     """The account of our own wallet at an operator, one for money in and out as MTN's is (wire/momo.md 1.5)."""
     return f"merchant:{operator}"
+
+
+def handed_over(what: str, msisdn: str) -> str:
+    """The account of what deliveries have handed over to a person, such as ``airtime``, at its price."""
+    return f"{what}:{msisdn}"
+
+
+def charged(provider: str) -> str:
+    """The account of what a delivery has charged us, below zero."""
+    return f"charged:{provider}"
 
 
 class Books:
@@ -87,11 +97,14 @@ class Books:
         else:
             self._post(account, OUTSIDE, Money(-difference.minor, amount.currency), "set")
 
-    def settle(self, movement: Movement) -> bool:
-        """Move the money of a movement that has not moved yet; False, and nothing moved, where there is too little."""
+    def settle(self, movement: Movement, *, on_credit: bool = False) -> bool:
+        """Move the money of a movement that has not moved yet; False, and nothing moved, where there is too little.
+
+        What is paid ``on_credit`` may bring its account below zero.
+        """
         if movement.status is Status.SUCCEEDED:
             raise ValueError(f"{movement.reference} has moved already")
-        if self.balance(movement.debit, movement.amount.currency) < movement.amount:
+        if not on_credit and self.balance(movement.debit, movement.amount.currency) < movement.amount:
             return False
         self._post(movement.debit, movement.credit, movement.amount, movement.reference)
         movement.status = Status.SUCCEEDED

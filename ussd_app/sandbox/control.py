@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ussd_app.money import Money
-from ussd_app.sandbox.books import OUTSIDE, merchant
+from ussd_app.sandbox.books import OUTSIDE, charged, handed_over, merchant
 from ussd_app.sandbox.country import Answer, Country, Handset
 from ussd_app.sandbox.faults import Fault
 from ussd_app.sandbox.switches import Switches
@@ -30,6 +31,7 @@ class HandsetChange(BaseModel):
     active: bool = True
     can_receive: bool = True
     reachable: bool = True
+    sim_swapped_at: date | None = None
 
 
 class PromptAnswer(BaseModel):
@@ -127,23 +129,33 @@ class Control:
 
     async def _show_books(self, _request: Request) -> dict[str, Any]:
         books = self._country.books
-        operators: dict[str, Any] = {
-            name: {"balances": books.balances(merchant(name)), "movements": []}
-            for name in sorted(self._country.operators)
+        return {
+            "operators": {
+                name: {"balances": books.balances(merchant(name)), "movements": self._movements(name)}
+                for name in sorted(self._country.operators)
+            },
+            "deliveries": {
+                name: {"balances": books.balances(charged(name)), "movements": self._movements(name)}
+                for name in sorted(self._country.deliveries)
+            },
+            "outside": books.balances(OUTSIDE),
+            "senders": self._country.messages,
         }
-        for movement in books.movements:
-            operators[movement.operator]["movements"].append(
-                {
-                    "reference": movement.reference,
-                    "kind": movement.kind,
-                    "msisdn": movement.msisdn,
-                    "amount": movement.amount.plain,
-                    "currency": movement.amount.currency,
-                    "at": movement.at.isoformat(),
-                    "status": movement.status,
-                }
-            )
-        return {"operators": operators, "outside": books.balances(OUTSIDE), "senders": self._country.messages}
+
+    def _movements(self, provider: str) -> list[dict[str, str]]:
+        made = (movement for movement in self._country.books.movements if movement.operator == provider)
+        return [
+            {
+                "reference": movement.reference,
+                "kind": movement.kind,
+                "msisdn": movement.msisdn,
+                "amount": movement.amount.plain,
+                "currency": movement.amount.currency,
+                "at": movement.at.isoformat(),
+                "status": movement.status,
+            }
+            for movement in made
+        ]
 
     async def _change_books(self, request: Request) -> dict[str, Any]:
         for operator, balances in FLOATS.validate_json(await request.body()).items():
@@ -180,6 +192,9 @@ class Control:
                 for prompt in handset.prompts.values()
             ],
             "inbox": [{"from": sms.sender, "text": sms.text, "at": sms.at.isoformat()} for sms in handset.inbox],
+            "airtime": self._country.books.balances(handed_over("airtime", handset.msisdn)),
+            "bundles": handset.bundles,
+            "sim_swapped_at": handset.sim_swapped_at and handset.sim_swapped_at.isoformat(),
         }
 
 

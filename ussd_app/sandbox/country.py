@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
@@ -14,7 +14,7 @@ from ussd_app.clock import Clock
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES
 from ussd_app.sandbox.background import Appointment, Background
-from ussd_app.sandbox.books import Books, Movement, merchant, person
+from ussd_app.sandbox.books import Books, Movement, charged, handed_over, merchant, person
 from ussd_app.sandbox.faults import Faults
 from ussd_app.sandbox.switches import Switches
 from ussd_app.sandbox.wire import Wire
@@ -66,6 +66,8 @@ class Handset:
     reachable: bool = True  # and is switched on, for SMS
     prompts: dict[str, Prompt] = field(default_factory=dict)
     inbox: list[Sms] = field(default_factory=list)
+    bundles: list[dict[str, str]] = field(default_factory=list)  # product, quantity, unit and validity of each
+    sim_swapped_at: date | None = None  # None: never
 
 
 class Country:
@@ -77,17 +79,19 @@ class Country:
         switches: CountrySwitches,
         clock: Clock,
         http: httpx.AsyncClient,
-        report_urls: Mapping[str, str],
+        callback_urls: Mapping[str, str],
     ) -> None:
+        self.code = code
         self.currency = CURRENCIES[code]
         self.switches = switches
         self.clock = clock
-        self.report_urls = report_urls
+        self.callback_urls = callback_urls
         self.books = Books()
         self.faults = Faults()
         self.background = Background(clock)
         self.wire = Wire(self.faults, clock, self.background, http)
         self.operators: set[str] = set()  # where we hold a wallet
+        self.deliveries: set[str] = set()  # that were asked to hand something over
         self.handsets: dict[str, Handset] = {}
         self.messages: dict[str, int] = {}  # SMS accepted, per sender
 
@@ -118,6 +122,14 @@ class Country:
         debit, credit = (theirs, ours) if kind == "collection" else (ours, theirs)
         now = self.clock.now()
         movement = Movement(operator, reference, kind, handset.msisdn, amount, debit, credit, now)
+        self.books.movements.append(movement)
+        return movement
+
+    def hand_over(self, delivery: str, what: str, reference: str, handset: Handset, amount: Money) -> Movement:
+        """Write down what a delivery was asked to hand over to a person, and will charge us for."""
+        self.deliveries.add(delivery)
+        debit, credit = charged(delivery), handed_over(what, handset.msisdn)
+        movement = Movement(delivery, reference, "delivery", handset.msisdn, amount, debit, credit, self.clock.now())
         self.books.movements.append(movement)
         return movement
 

@@ -20,7 +20,7 @@ Name = Literal[
     "accepted_then_500",
     "invalid_json",
     "html_200",
-    # Of an operator's callbacks:
+    # Of an operator's, a delivery's or an insight's callbacks:
     "lost_callback",
     "doubled_callback",  # `copies` at once
     "late_callback",
@@ -33,6 +33,8 @@ Name = Literal[
     "reordered_report",
     # Of the business:
     "late_success",  # fails as expired, succeeds `seconds` later
+    "queued_for_ever",  # a delivery or an insight that is taken and never ends
+    "failed_after_accepted",  # a delivery that is taken and fails
 ]
 
 DEFAULT_SECONDS = {"slow": 5.0, "late_callback": 30.0, "late_report": 30.0, "late_success": 30.0}

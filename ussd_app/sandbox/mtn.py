@@ -211,7 +211,7 @@ class Service:
 
     def _report_url(self, service_code: str) -> str:
         subscribed = (s.delivery_report_url for s in self._subscriptions.values() if s.service_code == service_code)
-        return next(subscribed, None) or self.switches.report_url or self._country.report_urls.get(self.name, "")
+        return next(subscribed, None) or self.switches.report_url or self._country.callback_urls.get(self.name, "")
 
     def _receipt(
         self, sms: Outbound, receiver: str, transaction: str, submitted: datetime, word: str

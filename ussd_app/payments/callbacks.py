@@ -1,0 +1,58 @@
+"""What providers call back: kept as it came, answered at once, and believed only after they have been asked."""
+
+from uuid import UUID
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ussd_app.movement import CallbackNote
+from ussd_app.payments import SUCCESSES, Payments, schedule
+from ussd_app.tables import callbacks, payments
+
+
+class Callbacks:
+    """Keeps callbacks, and has the provider asked about the payment each names."""
+
+    def __init__(self, payments: Payments) -> None:
+        self.payments = payments
+
+    async def keep(self, provider: str, path: str, content_type: str, body: bytes) -> None:
+        """Store a callback as it came and plan a confirm, in one commit; what it claims is not looked at."""
+        async with self.payments.engine.begin() as connection:
+            values = {"provider": provider, "path": path, "content_type": content_type, "body": body}
+            await connection.execute(callbacks.insert().values(**values, received_at=self.payments.clock.now()))
+            note = self.payments.providers[provider].parse_callback(path, body)
+            reference = note.reference or await self._named(connection, provider, note)
+            if reference:
+                await self._name(connection, provider, reference, note.external_id)
+                await self.plan_confirm(connection, reference)
+
+    async def _named(self, connection: AsyncConnection, provider: str, note: CallbackNote) -> UUID | None:
+        """The payment that a provider calls by an id of its own, once it has told us that id."""
+        if not note.external_id:
+            return None
+        query = select(payments.c.id).where(payments.c.operator == provider, payments.c.external_id == note.external_id)
+        return (await connection.execute(query.limit(1))).scalar_one_or_none()
+
+    async def _name(self, connection: AsyncConnection, provider: str, reference: UUID, external_id: str | None) -> None:
+        """Learn the provider's own id where its answer was lost: without it some cannot even be asked."""
+        unnamed = select(payments.c.id).where(payments.c.id == reference, payments.c.external_id.is_(None))
+        if external_id and (await connection.execute(unnamed)).first():
+            await self.payments.name(connection, reference, provider, external_id)
+
+    async def plan_confirm(self, connection: AsyncConnection, reference: UUID) -> None:
+        """Plan a confirm, at most one in schedule.ASK_EVERY for a payment; nothing for a reference nobody knows."""
+        now = self.payments.clock.now()
+        due = func.greatest(now, func.coalesce(payments.c.asked_at + schedule.ASK_EVERY, now))
+        planned = await connection.execute(
+            update(payments)
+            .where(payments.c.id == reference, payments.c.state.not_in(SUCCESSES))
+            .where(or_(payments.c.asked_at.is_(None), payments.c.asked_at <= now))
+            .values(asked_at=due)
+            .returning(payments.c.asked_at)
+        )
+        at = planned.scalar_one_or_none()
+        if at is not None:
+            await self.payments.jobs.defer(
+                connection, "payments.confirm", at=at if at > now else None, payment=str(reference)
+            )
