@@ -15,6 +15,7 @@ from ussd_app.movement import CallbackNote, Failed, Kind, Pending, Succeeded
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Placed, airtime, bundle
 from ussd_app.orders.bundle import Bundle
+from ussd_app.orders.steps import NotServed
 from ussd_app.payments.callbacks import Callbacks
 
 FIVE = Money.of(5, "GHS")
@@ -141,9 +142,9 @@ async def test_what_cannot_be_had_is_said_before_anything_is_placed(desk: Desk) 
     """Another country's number, an amount over the limit, a bundle nobody delivers."""
     kenyan, ghs = Msisdn("+254700000001"), Money.of(3_000, "GHS")
     assert await airtime.quote(desk.orders, AMA, KOFI, FIVE) is None
-    assert await airtime.quote(desk.orders, AMA, kenyan, FIVE) == airtime.NotServed(kenyan)
-    assert await airtime.quote(desk.orders, kenyan, KOFI, FIVE) == airtime.NotServed(kenyan)
+    assert await airtime.quote(desk.orders, AMA, kenyan, FIVE) == NotServed(kenyan)
+    assert await airtime.quote(desk.orders, kenyan, KOFI, FIVE) == NotServed(kenyan)
     assert isinstance(await airtime.quote(desk.orders, AMA, KOFI, ghs), LimitReached)
     unknown = replace(WIFI, delivery="nobody")
-    assert await bundle.quote(desk.orders, AMA, KOFI, unknown) == airtime.NotServed(KOFI)
+    assert await bundle.quote(desk.orders, AMA, KOFI, unknown) == NotServed(KOFI)
     assert await bundle.quote(desk.orders, AMA, KOFI, WIFI) is None

@@ -18,8 +18,9 @@ from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind, Pending
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Placed, contribution, payout
-from ussd_app.orders.contribution import AmountUnfit, NothingDue, NotMember, NotOpen, NotServed
+from ussd_app.orders.contribution import NothingDue, NotMember, NotOpen
 from ussd_app.orders.payout import NotPaid
+from ussd_app.orders.steps import AmountUnfit, NotServed
 from ussd_app.tables import groups as groups_table
 from ussd_app.tables import memberships, orders, subscribers
 

@@ -7,7 +7,7 @@ from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Placed, TooFast, airtime, history
 from ussd_app.orders import bundle as bundle_order
-from ussd_app.orders.airtime import AmountUnfit, NotServed
+from ussd_app.orders.steps import AmountUnfit, NotServed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from ussd_app.groups import owed, savings, views
 from ussd_app.groups.home import home
 from ussd_app.money import MAX_MAJOR, Money
 from ussd_app.orders import LimitReached, Placed, TooFast, contribution
-from ussd_app.orders.contribution import AmountUnfit, NothingDue, NotMember, NotOpen, NotServed
+from ussd_app.orders.contribution import NothingDue, NotMember, NotOpen
+from ussd_app.orders.steps import AmountUnfit, NotServed
 
 
 @dataclass(frozen=True, slots=True)

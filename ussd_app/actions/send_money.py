@@ -7,7 +7,8 @@ from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Placed, TooFast, history, send_money
 from ussd_app.orders.history import Favourite
-from ussd_app.orders.send_money import AmountUnfit, NotReachable, SelfSend
+from ussd_app.orders.send_money import NotReachable, SelfSend
+from ussd_app.orders.steps import AmountUnfit
 
 KINDS = ("send_money",)
 FAVOURITES = 5

@@ -2,35 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES, Msisdn
 from ussd_app.operators import serving
-from ussd_app.orders import LimitReached, Order, OrderKind, Orders, Placed, Receipt, Step, TooFast
-from ussd_app.orders.steps import Collect, Deliver, collection_failed, recipient_of
+from ussd_app.orders import LimitReached, Order, Orders, Placed, Receipt, Step, TooFast
+from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, Deliver, NotServed, recipient_of
 
 DELIVERY = "airtime"  # what the name of a delivery that tops up begins with
 
 
 @dataclass(frozen=True, slots=True)
-class NotServed:
-    """No operator of ours collects from the payer, or nobody of ours tops up this recipient's number."""
-
-    msisdn: Msisdn
-
-
-@dataclass(frozen=True, slots=True)
-class AmountUnfit:
-    """The payer's operator moves only multiples of this."""
-
-    step: Money
-
-
-@dataclass(frozen=True, slots=True)
-class Airtime(OrderKind):
+class Airtime(Collecting):
     """The kind."""
+
+    undeliverable: ClassVar[str] = "airtime_failed"
 
     steps: tuple[Step, ...] = (Collect(), Deliver())
 
@@ -55,19 +42,6 @@ class Airtime(OrderKind):
         receipts = (Receipt("airtime_sent", order.msisdn),)
         recipient = recipient_of(order)
         return receipts if recipient == order.msisdn else (*receipts, Receipt("airtime_received", recipient))
-
-    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:
-        """The payer is told whether nothing was taken, or that it is on its way back."""
-        template = collection_failed(reason) if step == "collect" else "airtime_failed"
-        return (Receipt(template, order.msisdn),)
-
-    def undone(self, order: Order) -> tuple[Receipt, ...]:
-        """The payer has it back."""
-        return (Receipt("money_refunded", order.msisdn),)
-
-    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
-        """A person looks at it."""
-        return (Receipt("still_waiting", order.msisdn),)
 
 
 KIND = Airtime()

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import serving
-from ussd_app.orders import LimitReached, Order, OrderKind, Orders, Placed, Receipt, Step, TooFast
-from ussd_app.orders.airtime import AmountUnfit, NotServed
-from ussd_app.orders.steps import Collect, Deliver, collection_failed, recipient_of
+from ussd_app.orders import LimitReached, Order, Orders, Placed, Receipt, Step, TooFast
+from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, Deliver, NotServed, recipient_of
 
 VOUCHER = "voucher"  # what the name of a delivery that hands over a code by SMS begins with
 
@@ -35,8 +33,10 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
-class BundleOrder(OrderKind):
+class BundleOrder(Collecting):
     """The kind."""
+
+    undeliverable: ClassVar[str] = "bundle_failed"
 
     steps: tuple[Step, ...] = (Collect(), Deliver())
 
@@ -65,19 +65,6 @@ class BundleOrder(OrderKind):
             return (code,) if recipient == order.msisdn else (Receipt("bundle_sent", order.msisdn), code)
         sent = Receipt("bundle_sent", order.msisdn)
         return (sent,) if recipient == order.msisdn else (sent, Receipt("bundle_received", recipient))
-
-    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:
-        """The payer is told whether nothing was taken, or that it is on its way back."""
-        template = collection_failed(reason) if step == "collect" else "bundle_failed"
-        return (Receipt(template, order.msisdn),)
-
-    def undone(self, order: Order) -> tuple[Receipt, ...]:
-        """The payer has it back."""
-        return (Receipt("money_refunded", order.msisdn),)
-
-    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
-        """A person looks at it."""
-        return (Receipt("still_waiting", order.msisdn),)
 
 
 KIND = BundleOrder()

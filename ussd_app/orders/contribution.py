@@ -7,14 +7,13 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ussd_app.errors import Reason
 from ussd_app.groups import contributions, kinds, members, owed
 from ussd_app.groups.model import Group, Member
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import serving
-from ussd_app.orders import LimitReached, Order, OrderKind, Orders, Placed, Receipt, Step, TooFast
-from ussd_app.orders.steps import Collect, collection_failed
+from ussd_app.orders import LimitReached, Order, Orders, Placed, Step, TooFast
+from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, NotServed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +32,7 @@ class NothingDue:
 
 
 @dataclass(frozen=True, slots=True)
-class NotServed:
-    """No operator of ours collects from this number in the group's currency."""
-
-    msisdn: Msisdn
-
-
-@dataclass(frozen=True, slots=True)
-class AmountUnfit:
-    """The payer's operator moves only multiples of this."""
-
-    step: Money
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution(OrderKind):
+class Contribution(Collecting):
     """The kind."""
 
     steps: tuple[Step, ...] = (Collect(),)
@@ -60,22 +45,6 @@ class Contribution(OrderKind):
     def party(self, order: Order, seen_by: Msisdn) -> str:  # noqa: ARG002 - there is one party
         """The group."""
         return order.details["recipient_name"]
-
-    def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - the group's notice is the receipt
-        """None beside the notice."""
-        return ()
-
-    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:  # noqa: ARG002 - there is one step
-        """Nothing was taken."""
-        return (Receipt(collection_failed(reason), order.msisdn),)
-
-    def undone(self, order: Order) -> tuple[Receipt, ...]:
-        """It came after it had been given up, and is back."""
-        return (Receipt("money_refunded", order.msisdn),)
-
-    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
-        """A person looks at it."""
-        return (Receipt("still_waiting", order.msisdn),)
 
     async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
         """What was collected is the member's, and goes where they owe it."""

@@ -1,8 +1,6 @@
 """Daily savings to their saver: what is wallet money goes to their wallet; cash and commission follow in one commit."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, select
@@ -17,7 +15,8 @@ from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Operator, serving
-from ussd_app.orders import Leg, Order, OrderKind, Orders, Placed, Receipt, Step
+from ussd_app.orders import Leg, Order, Orders, Placed, Step
+from ussd_app.orders.steps import PayingOut
 from ussd_app.tables import orders as orders_table
 from ussd_app.tables import payments
 
@@ -37,35 +36,10 @@ class Disburse:
 
 
 @dataclass(frozen=True, slots=True)
-class DailyPayout(OrderKind):
+class DailyPayout(PayingOut):
     """The kind. Its savers are told by their group's notices."""
 
-    limited: bool = False  # what comes back from a group is nobody's spending
     steps: tuple[Step, ...] = (Disburse(),)
-
-    def variables(self, order: Order) -> Mapping[str, Any]:
-        """How much, out of which group."""
-        return {"amount": order.amount, "total": order.amount, "group": order.details["group"]}
-
-    def party(self, order: Order, seen_by: Msisdn) -> str:  # noqa: ARG002 - there is one party
-        """The group it comes from."""
-        return order.details["group"]
-
-    def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - the group's notice tells
-        """None beside the notice."""
-        return ()
-
-    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:  # noqa: ARG002 - the same
-        """None beside the notice."""
-        return ()
-
-    def undone(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - nothing was collected
-        """None: it never is."""
-        return ()
-
-    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
-        """A person looks at it."""
-        return (Receipt("payout_waiting", order.msisdn),)
 
     async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
         """Close the cycles, or put them back; parked changes nothing."""

@@ -4,16 +4,13 @@ Nothing was collected, so nothing is undone: a payout that fails has its hold on
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import sims
-from ussd_app.errors import Reason
 from ussd_app.groups import books, members, owed, payouts, proposals
 from ussd_app.groups.model import Group, Member, Proposal, Refused
 from ussd_app.groups.payouts import Asked
@@ -22,8 +19,8 @@ from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import serving
-from ussd_app.orders import Leg, Order, OrderKind, Orders, Placed, Receipt, Step
-from ussd_app.orders.steps import recipient_of
+from ussd_app.orders import Leg, Order, Orders, Placed, Step
+from ussd_app.orders.steps import PayingOut, recipient_of
 from ussd_app.tables import orders as orders_table
 from ussd_app.tables import payments, subscribers
 from ussd_app.tables import proposals as proposals_table
@@ -49,35 +46,14 @@ class Disburse:
 
 
 @dataclass(frozen=True, slots=True)
-class Payout(OrderKind):
+class Payout(PayingOut):
     """The kind. Everybody is told by their group's notices."""
 
-    limited: bool = False  # a group's money is nobody's spending
     steps: tuple[Step, ...] = (Disburse(),)
-
-    def variables(self, order: Order) -> Mapping[str, Any]:
-        """How much, out of which group."""
-        return {"amount": order.amount, "total": order.amount, "group": order.details["group"]}
 
     def party(self, order: Order, seen_by: Msisdn) -> str:
         """The group it comes from; to whoever asked for it, the payee."""
         return order.details["group" if seen_by == order.recipient else "payee"]
-
-    def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - the group's notice tells
-        """None beside the notice."""
-        return ()
-
-    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:  # noqa: ARG002 - the same
-        """None beside the notice."""
-        return ()
-
-    def undone(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - nothing was collected
-        """None: it never is."""
-        return ()
-
-    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
-        """A person looks at it."""
-        return (Receipt("payout_waiting", order.msisdn),)
 
     async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
         """The round has been paid, or its pot is whole again; parked changes nothing."""

@@ -4,14 +4,14 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from ussd_app.errors import ProviderError, Reason
+from ussd_app.errors import ProviderError
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Kind, Operator, serving
-from ussd_app.orders import Leg, LimitReached, Order, OrderKind, Orders, Placed, Receipt, Step, TooFast
-from ussd_app.orders.steps import Collect, collection_failed, recipient_of
+from ussd_app.orders import Leg, LimitReached, Order, Orders, Placed, Receipt, Step, TooFast
+from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, recipient_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,10 @@ class Disburse:
 
 
 @dataclass(frozen=True, slots=True)
-class SendMoney(OrderKind):
+class SendMoney(Collecting):
     """The kind."""
+
+    undeliverable: ClassVar[str] = "recipient_failed"
 
     steps: tuple[Step, ...] = (Collect(), Disburse())
 
@@ -51,19 +53,6 @@ class SendMoney(OrderKind):
     def done(self, order: Order) -> tuple[Receipt, ...]:
         """Both are told."""
         return Receipt("money_sent", order.msisdn), Receipt("money_received", recipient_of(order))
-
-    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:
-        """The sender is told whether nothing was taken, or that it is on its way back."""
-        template = collection_failed(reason) if step == "collect" else "recipient_failed"
-        return (Receipt(template, order.msisdn),)
-
-    def undone(self, order: Order) -> tuple[Receipt, ...]:
-        """The sender has it back."""
-        return (Receipt("money_refunded", order.msisdn),)
-
-    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
-        """A person looks at it."""
-        return (Receipt("still_waiting", order.msisdn),)
 
 
 KIND = SendMoney()
@@ -92,13 +81,6 @@ class NotReachable:
 @dataclass(frozen=True, slots=True)
 class SelfSend:
     """Sender and recipient are one."""
-
-
-@dataclass(frozen=True, slots=True)
-class AmountUnfit:
-    """The operator moves only multiples of this."""
-
-    step: Money
 
 
 def fee(amount: Money, step: int) -> Money:

@@ -1,12 +1,14 @@
-"""Steps that several kinds of orders take, and the words for a collection that failed."""
+"""What several kinds of orders have in common: the steps they take, their receipts, and why they are refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 from ussd_app.errors import Reason
+from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import Leg, Order
+from ussd_app.orders import Leg, Order, OrderKind, Receipt
 
 # Why a collection failed, where the payer can do something about it; every other reason has the general words.
 FAILURES: Mapping[Reason, str] = {
@@ -16,9 +18,18 @@ FAILURES: Mapping[Reason, str] = {
 }
 
 
-def collection_failed(reason: Reason) -> str:
-    """The SMS template that tells a payer why nothing was taken."""
-    return FAILURES.get(reason, "payment_failed")
+@dataclass(frozen=True, slots=True)
+class NotServed:
+    """No operator of ours collects from this number, or nobody of ours can hand anything over to it."""
+
+    msisdn: Msisdn
+
+
+@dataclass(frozen=True, slots=True)
+class AmountUnfit:
+    """The operator moves only multiples of this."""
+
+    step: Money
 
 
 def recipient_of(order: Order) -> Msisdn:
@@ -51,3 +62,59 @@ class Deliver:
         """The amount's worth, of the item the order was placed for."""
         item = {name.removeprefix("item_"): text for name, text in order.details.items() if name.startswith("item_")}
         return Leg(order.details["delivery"], recipient_of(order), order.amount, item=item)
+
+
+class Collecting(OrderKind, Protocol):
+    """A kind that collects first, and gives back what cannot be handed on."""
+
+    undeliverable: ClassVar[str] = ""  # the SMS template that says so
+
+    def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - said by whoever sells something
+        """None, where a group's notice is the receipt."""
+        return ()
+
+    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:
+        """The payer is told whether nothing was taken, or that it is on its way back."""
+        template = FAILURES.get(reason, "payment_failed") if step == "collect" else self.undeliverable
+        return (Receipt(template, order.msisdn),)
+
+    def undone(self, order: Order) -> tuple[Receipt, ...]:
+        """The payer has it back."""
+        return (Receipt("money_refunded", order.msisdn),)
+
+    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
+        """A person looks at it."""
+        return (Receipt("still_waiting", order.msisdn),)
+
+
+class PayingOut(OrderKind, Protocol):
+    """A kind that pays a group's money out, of which the group's notices tell; nothing of it was collected."""
+
+    @property
+    def limited(self) -> bool:
+        """It is nobody's spending."""
+        return False
+
+    def variables(self, order: Order) -> Mapping[str, Any]:
+        """How much, out of which group."""
+        return {"amount": order.amount, "total": order.amount, "group": order.details["group"]}
+
+    def party(self, order: Order, seen_by: Msisdn) -> str:  # noqa: ARG002 - whoever sees it
+        """The group it comes from."""
+        return order.details["group"]
+
+    def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - the group's notice tells
+        """None beside the notice."""
+        return ()
+
+    def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:  # noqa: ARG002 - the same
+        """None beside the notice."""
+        return ()
+
+    def undone(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - nothing was collected
+        """None: it never is."""
+        return ()
+
+    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
+        """A person looks at it."""
+        return (Receipt("payout_waiting", order.msisdn),)

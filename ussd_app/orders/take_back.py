@@ -3,9 +3,7 @@
 Nothing was collected, so nothing is undone: where it fails, the hold on the group's account is given up.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -19,7 +17,8 @@ from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import serving
-from ussd_app.orders import Leg, Order, OrderKind, Orders, Placed, Receipt, Step
+from ussd_app.orders import Leg, Order, Orders, Placed, Receipt, Step
+from ussd_app.orders.steps import PayingOut
 from ussd_app.tables import group_events
 from ussd_app.tables import groups as groups_table
 from ussd_app.tables import orders as orders_table
@@ -46,35 +45,14 @@ class Disburse:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeBack(OrderKind):
+class TakeBack(PayingOut):
     """The kind."""
 
-    limited: bool = False  # it comes in
     steps: tuple[Step, ...] = (Disburse(),)
-
-    def variables(self, order: Order) -> Mapping[str, Any]:
-        """How much, and out of which group."""
-        return {"amount": order.amount, "total": order.amount, "group": order.details["group"]}
-
-    def party(self, order: Order, seen_by: Msisdn) -> str:  # noqa: ARG002 - it has one side
-        """The group it comes from."""
-        return order.details["group"]
-
-    def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - the group's notice tells
-        """None beside the notice."""
-        return ()
 
     def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:  # noqa: ARG002 - whatever it was
         """It is still in the group."""
         return (Receipt("own_not_paid", order.msisdn),)
-
-    def undone(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - nothing was collected
-        """None: it never is."""
-        return ()
-
-    def unresolved(self, order: Order) -> tuple[Receipt, ...]:
-        """A person looks at it."""
-        return (Receipt("payout_waiting", order.msisdn),)
 
     async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
         """Tell the group's keeper, as of every movement of its money; what came late may be ours to miss instead."""
