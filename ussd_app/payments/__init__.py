@@ -104,12 +104,24 @@ class Payments:
             row = await self._lock(connection, payment)
             if row["checks"] != number or row["state"] in SUCCESSES:
                 return None  # an older job run twice, or one that is no longer needed
-            following = schedule.next_check(row, now)
+            failed = row["state"] == "failed"
+            following = None if failed else schedule.next_check(row, now)
             if following:
                 await self._plan_check(connection, row, following)
         status = await self._ask(row)
-        final = isinstance(status, Succeeded | Failed)
-        return status if final or following or row["state"] == "failed" else Unresolved()
+        if failed:
+            await self._look_again(payment, number, answered=status is not None)
+            return status
+        return status if isinstance(status, Succeeded | Failed) or following else Unresolved()
+
+    async def _look_again(self, payment: UUID, number: int, *, answered: bool) -> None:
+        """Plan the next look at a failure; whether there is one depends on what this one has told."""
+        now = self.clock.now()
+        async with self.engine.begin() as connection:
+            row = await self._lock(connection, payment)
+            following = schedule.next_look(row, now, answered=answered) if row["state"] == "failed" else None
+            if row["checks"] == number and following:
+                await self._plan_check(connection, row, following)
 
     async def confirm(self, payment: UUID) -> Status | None:
         """Ask because a callback came."""

@@ -11,8 +11,9 @@ CHECK_AGES: tuple[int, ...] = (10, 30, 60, 120, 300)
 EVERY = ((timedelta(hours=1), timedelta(minutes=5)), (timedelta(hours=72), timedelta(minutes=30)))
 PATIENCE = timedelta(hours=72)
 # A failure may be followed by success (law 11): it is looked at again this long after, in case no callback says so,
-# and a third time as long after that, since a look may go without an answer.
+# and a third time as long after that. A last look that goes without an answer is taken again, until PATIENCE is over.
 SECOND_LOOKS = (timedelta(minutes=10), timedelta(hours=24))
+LOOK_AGAIN = timedelta(hours=6)
 # A callback has the operator asked at most this often for one payment, however many arrive.
 ASK_EVERY = timedelta(seconds=10)
 # How long a call is tried again: one that was certainly not taken, until the payment has failed; one without an
@@ -28,10 +29,16 @@ GIVE_UP = {
 BACKOFF_SECONDS = (1, 2, 4, 8, 16, 32, 60)
 
 
+def next_look(row: RowMapping, now: datetime, *, answered: bool) -> datetime | None:
+    """When to look again at a payment that failed; None: enough."""
+    age: timedelta = now - row["final_at"]
+    if age < 2 * SECOND_LOOKS[1]:
+        return now + SECOND_LOOKS[1]
+    return None if answered or age > PATIENCE else now + LOOK_AGAIN
+
+
 def next_check(row: RowMapping, now: datetime) -> datetime | None:
-    """When to ask again about a payment that is not final, or look again at one that failed; None: enough."""
-    if row["state"] == "failed":
-        return now + SECOND_LOOKS[1] if now - row["final_at"] < 2 * SECOND_LOOKS[1] else None
+    """When to ask again about a payment that is not final; None: enough."""
     age: timedelta = now - row["submitted_at"]
     for seconds in CHECK_AGES:
         if age.total_seconds() < seconds:
