@@ -214,7 +214,8 @@ async def test_what_others_say_outweighs_what_we_saw(sims: Sims, clock: FakeCloc
     await sims.seen(AMA, OLD)
     (check,) = await asked(sims)
     await sims.inquire(check)
-    await sims.keep_answer(SimAnswer(f"S-{AMA.digits}", clock.now().date()))
+    told = SimAnswer(f"S-{AMA.digits}", clock.now().date())
+    assert [await sims.keep_answer(told), await sims.keep_answer(told)] == [AMA, None]  # others are told once
     assert await trusted(sims) == "changed"
 
 

@@ -25,7 +25,7 @@ from ussd_app.clock import Clock
 from ussd_app.config import Settings, SettingsError, load, provider
 from ussd_app.conversation import Conversation
 from ussd_app.deliveries import Delivery
-from ussd_app.groups import Groups
+from ussd_app.groups import Groups, members
 from ussd_app.guesses import Guesses
 from ussd_app.insights import Insight
 from ussd_app.jobs import Jobs
@@ -207,7 +207,9 @@ class Application:
         if self.insight is None or name != f"{INSIGHTS}{self.insight.name}":
             await Callbacks(self.payments).keep(name, path, content_type, body)
         elif answer := self.insight.parse_callback(body):
-            await self.sims.keep_answer(answer)
+            swapped = await self.sims.keep_answer(answer)
+            if swapped:
+                await members.sim_changed(self.groups, swapped)
 
     def _languages(self) -> Mapping[str, str]:
         texts = self.menus.texts

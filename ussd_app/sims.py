@@ -7,7 +7,7 @@ shows one the number never had: for a day such a person lets no money out (group
 import hmac
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from uuid import uuid4
 
@@ -101,14 +101,19 @@ class Sims:
                     question.on_conflict_do_update(index_elements=["request_id"], set_=asked, where=early)
                 )
 
-    async def keep_answer(self, answer: SimAnswer) -> None:
-        """Keep what a callback tells, the first time it does; it may come before the id of its question is known."""
+    async def keep_answer(self, answer: SimAnswer) -> Msisdn | None:
+        """Keep what a callback tells, the first time it does; it may come before the id of its question is known.
+
+        The number, where that says that its SIM was swapped within a day: others are to be told.
+        """
         now = self.clock.now()
         told = {"answered_at": now, "swapped_on": answer.swapped_on}
         given = insert(sim_checks).values(request_id=answer.request_id, msisdn=NOBODY, asked_at=now, **told)
         first = sim_checks.c.answered_at.is_(None)
+        kept = given.on_conflict_do_update(index_elements=["request_id"], set_=told, where=first)
         async with self.engine.begin() as connection:
-            await connection.execute(given.on_conflict_do_update(index_elements=["request_id"], set_=told, where=first))
+            msisdn = (await connection.execute(kept.returning(sim_checks.c.msisdn))).scalar_one_or_none()
+        return Msisdn(msisdn) if msisdn and _is_since(answer.swapped_on, now - FRESH) else None
 
 
 async def trust(connection: AsyncConnection, msisdn: Msisdn, at: datetime, hours: int = 24) -> Trust:
@@ -129,12 +134,17 @@ async def trust(connection: AsyncConnection, msisdn: Msisdn, at: datetime, hours
         .limit(1)
     )
     check = (await connection.execute(answered)).one_or_none()
-    if check and check.swapped_on and datetime.combine(check.swapped_on, time(), UTC) > since - DAY_AT_MOST:
+    if check and _is_since(check.swapped_on, since):
         return "changed"
     if check:
         return "trusted"
     fresh = person and person.sim_seen_at and person.sim_seen_at > at - SIGHT
     return "trusted" if fresh and person and person.sim_since <= since else "unknown"
+
+
+def _is_since(swapped_on: date | None, since: datetime) -> bool:
+    """Whether a swap of that day may be younger than ``since``: a day counts until it is certainly over."""
+    return swapped_on is not None and datetime.combine(swapped_on, time(), UTC) > since - DAY_AT_MOST
 
 
 def _hash(key: bytes, msisdn: Msisdn, imsi: str) -> str:

@@ -173,6 +173,11 @@ NOTICES: Mapping[str, tuple[Line, ...]] = {
     "expired_payout": (Line("payout_expired", officers), Line("payout_expired", parties)),
     "expired": (Line("request_expired", officers), Line("request_expired", parties)),
     "paid_out": (Line("payout_received", concerned, waits=False), Line("payout_seen", everyone, waits=False)),
+    "paid_out_cash": (
+        Line("payout_received_cash", concerned, waits=False),
+        Line("payout_cash_due", keeper, waits=False),
+        Line("payout_seen", everyone, waits=False),
+    ),
     "payout_failed": (Line("payout_failed", officers, waits=False), Line("payout_failed", concerned, waits=False)),
     "savings_paid": (Line("savings_received", concerned, waits=False), Line("savings_paid", keeper, waits=False)),
     "taken_back": (Line("own_taken_back", concerned, waits=False), Line("own_taken_back_seen", keeper)),
@@ -193,6 +198,8 @@ def occasion(told: Told) -> str | None:
         name = f"role_{details['role']}"
     elif kind == "round_opened":
         name = "chosen" if details.get("chosen") else ""
+    elif kind == "paid_out" and details.get("cash"):
+        name = "paid_out_cash"
     elif kind == "round_due" and not told.words.get("missing"):
         name = ""
     elif told.proposal and kind in {"proposed", "approved", "rejected", "expired"}:

@@ -159,12 +159,13 @@ async def _round_words(connection: AsyncConnection, round_id: UUID, group: Group
 
 
 async def _savings_words(connection: AsyncConnection, member: UUID, group: Group) -> Mapping[str, Any]:
-    """How far a saver's newest cycle is; nothing where members have no cycles of their own."""
-    newest = select(c.paid, c.share).where(c.member_id == member).order_by(c.number.desc()).limit(1)
-    row = (await connection.execute(newest)).one_or_none()
+    """How far a saver's newest cycle is, and all they have saved; nothing where members have no cycles of their own."""
+    live = select(func.sum(c.paid)).where(c.member_id == member, c.state != "closed").scalar_subquery()
+    newest = select(c.paid, c.share, live.label("saved")).where(c.member_id == member)
+    row = (await connection.execute(newest.order_by(c.number.desc()).limit(1))).one_or_none()
     if row is None:
         return {}
-    return {"day": row.paid // row.share, "days": CONTRIBUTIONS, "saved": Money(row.paid, group.currency)}
+    return {"day": row.paid // row.share, "days": CONTRIBUTIONS, "saved": Money(int(row.saved or 0), group.currency)}
 
 
 async def _turns(connection: AsyncConnection, group_id: UUID, zone: ZoneInfo) -> Mapping[UUID, tuple[Turn, ...]]:

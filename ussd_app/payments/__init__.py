@@ -111,8 +111,7 @@ class Payments:
         status = await self._ask(row)
         if failed:
             await self._look_again(payment, number, answered=status is not None)
-            return status
-        return status if isinstance(status, Succeeded | Failed) or following else Unresolved()
+        return status if failed or following or isinstance(status, Succeeded | Failed) else Unresolved()
 
     async def _look_again(self, payment: UUID, number: int, *, answered: bool) -> None:
         """Plan the next look at a failure; whether there is one depends on what this one has told."""
@@ -337,7 +336,6 @@ class Payments:
         return (held, account) if kind == Kind.COLLECTION else (account, held)
 
     def _request(self, row: RowMapping) -> Request:
-        base = self.callback_urls[row["operator"]]
         return Request(
             reference=row["id"],
             kind=Kind(row["kind"]),
@@ -345,7 +343,7 @@ class Payments:
             amount=Money(row["amount"], row["currency"]),
             label=row["label"],
             note=f"Ref {row['label']}",
-            callback_url=f"{base}/{row['kind']}/{row['id']}",
+            callback_url=f"{self.callback_urls[row['operator']]}/{row['kind']}/{row['id']}",
             refunds=row["refunds"],
             item=row["item"],
             external_id=row["external_id"],
