@@ -42,7 +42,16 @@ class Doubled(Live):
         return first
 
 
-PLAYED = [(path, world) for world in (Live, Doubled) for path in JOURNEYS if world is Live or not only_once(path)]
+# Played with every hop doubled in `make test`; the others that are not long, in `make test-long`.
+TWICE = {"send_money", "redial", "refunded", "callback_first", "late_success", "create_group", "airtime", "receipt"}
+PLAYED = [
+    *((path, Live) for path in JOURNEYS),
+    *(
+        pytest.param(path, Doubled, marks=() if path.stem in TWICE else pytest.mark.long)
+        for path in JOURNEYS
+        if not only_once(path)
+    ),
+]
 
 
 @pytest.fixture
