@@ -123,7 +123,7 @@ agreed = st.fixed_dictionaries(
 
 
 @given(steps=steps, agreed=agreed)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_life_of_a_group_keeps_its_books(
     circle: Circle, steps: list[tuple[str, int, int]], agreed: dict[str, str | int | None]
 ) -> None:
@@ -137,7 +137,7 @@ async def test_any_life_of_a_group_keeps_its_books(
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from(SAVING), st.integers(0, 11), st.integers(1, 120)), max_size=25))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_life_of_savers_keeps_their_books(circle: Circle, steps: list[tuple[str, int, int]]) -> None:
     """The same of a daily group whose cycles are small, so that all that can happen to one does."""
     life = Savers(await found(circle, MEMBERS, kind="daily", period="daily", share="2", state="running"))

@@ -1,4 +1,4 @@
-"""A worker dies by SIGKILL at every named point of a payment, with twenty payments in flight: nothing is lost."""
+"""A worker dies by SIGKILL at every named point of a payment, with twelve payments in flight: nothing is lost."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import Placed, send_money
 
-PAYMENTS = 20
+PAYMENTS = 12
 POINTS = [
     *(
         f"{kind}.{point}"
@@ -48,7 +48,7 @@ async def town(engine: AsyncEngine, database: str, redis_url: str) -> AsyncItera
 
 
 async def place(town: Town, monkeypatch: pytest.MonkeyPatch, round_: int) -> None:
-    """Twenty people send money at once; every fourth to somebody who cannot receive."""
+    """Twelve people send money at once; every fourth to somebody who cannot receive."""
     for name, value in town.env.items():
         monkeypatch.setenv(name, value)
     async with Application(load(Settings)) as application:
@@ -74,7 +74,7 @@ async def place(town: Town, monkeypatch: pytest.MonkeyPatch, round_: int) -> Non
 async def die_and_recover(
     town: Town, monkeypatch: pytest.MonkeyPatch, points: list[str], chance: random.Random
 ) -> None:
-    """At each point in turn a worker dies among twenty payments; the next one finishes what it left."""
+    """At each point in turn a worker dies among twelve payments; the next one finishes what it left."""
     await town.set_handset(CANNOT_RECEIVE.digits, can_receive=False)
     for round_, point in enumerate(points):
         worker = town.work(point, str(chance.randrange(4)))
@@ -99,7 +99,7 @@ async def die_and_recover(
 async def test_nothing_is_lost_or_doubled_when_a_worker_dies(
     town: Town, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
-    """Every point once, each death with twenty payments in flight (and those the dead before left behind)."""
+    """Every point once, each death with twelve payments in flight (and those the dead before left behind)."""
     points = POINTS[part::4]
     await die_and_recover(town, monkeypatch, points, random.Random(part))  # noqa: S311 - where to die is no secret
 
