@@ -1,7 +1,14 @@
 """Savings groups: who saves together, by which rules, what is due, and who may let money out.
 
-One engine for every kind of group (kinds/), without any knowledge of screens, HTTP or providers. All money stands in
-ledger accounts of the group (books.py); what happens is an event (events.py), which its members are told of.
+One engine for every kind of group, without any knowledge of screens, HTTP or providers. Where to look:
+
+    people    founding, invites, members, departures
+    consent   policy, proposals, asking, changes (what an adopted proposal does)
+    money     books (the accounts), contributions, owed, cycles, rotation, pots, payouts, own;
+              savings and takeouts are of daily groups
+    words     events (what happened), audience (who is told what), told, notices, home, views, statement
+    kinds/    what is particular to one kind
+    jobs      what is done later
 """
 
 from dataclasses import dataclass
