@@ -225,3 +225,17 @@ async def test_a_look_back_that_nobody_answers_is_not_the_last(desk: Desk) -> No
     del desk.operator.states[Kind.COLLECTION]
     await desk.run(48 * HOUR)
     assert await desk.order_states() == ["undone"]
+
+
+async def test_workers_that_were_away_for_days_look_until_somebody_answers(desk: Desk) -> None:
+    """The first look comes four days late and meets a line that is down: what had moved is found all the same."""
+    desk.operator.states[Kind.COLLECTION] = Failed(Reason.EXPIRED)
+    await desk.top_up()
+    await desk.run(300)
+    assert await desk.order_states() == ["failed"]
+    desk.operator.states[Kind.COLLECTION] = Unknown("dropped")
+    desk.clock.advance(4 * 24 * HOUR)
+    await desk.run(1)
+    del desk.operator.states[Kind.COLLECTION]
+    await desk.run(5 * 24 * HOUR)
+    assert await desk.order_states() == ["undone"]

@@ -11,9 +11,11 @@ CHECK_AGES: tuple[int, ...] = (10, 30, 60, 120, 300)
 EVERY = ((timedelta(hours=1), timedelta(minutes=5)), (timedelta(hours=72), timedelta(minutes=30)))
 PATIENCE = timedelta(hours=72)
 # A failure may be followed by success (law 11): it is looked at again this long after, in case no callback says so,
-# and a third time as long after that. A last look that goes without an answer is taken again, until PATIENCE is over.
+# and a third time as long after that. A last look that goes without an answer is taken again, ever later, for a month:
+# workers may have been away for days.
 SECOND_LOOKS = (timedelta(minutes=10), timedelta(hours=24))
 LOOK_AGAIN = timedelta(hours=6)
+LAST_LOOK = timedelta(days=30)
 # A callback has the operator asked at most this often for one payment, however many arrive.
 ASK_EVERY = timedelta(seconds=10)
 # How long a call is tried again: one that was certainly not taken, until the payment has failed; one without an
@@ -34,7 +36,7 @@ def next_look(row: RowMapping, now: datetime, *, answered: bool) -> datetime | N
     age: timedelta = now - row["final_at"]
     if age < 2 * SECOND_LOOKS[1]:
         return now + SECOND_LOOKS[1]
-    return None if answered or age > PATIENCE else now + LOOK_AGAIN
+    return None if answered or age > LAST_LOOK else now + max(LOOK_AGAIN, age / 2)
 
 
 def next_check(row: RowMapping, now: datetime) -> datetime | None:
