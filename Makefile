@@ -3,12 +3,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long lint format
+.PHONY: demo test coverage test-long lint format
 
 demo: .venv/installed
 	$(BIN)/ussd-app demo --country $(or $(COUNTRY),GH)
 
 test: .venv/installed
+	$(BIN)/pytest -n 2 -m "not long"
+
+coverage: .venv/installed
 	$(BIN)/pytest -n 2 -m "not long" --cov --cov-report term:skip-covered
 
 test-long: .venv/installed

@@ -47,28 +47,25 @@ async def town(engine: AsyncEngine, database: str, redis_url: str) -> AsyncItera
         yield town
 
 
-async def place(town: Town, monkeypatch: pytest.MonkeyPatch, round_: int) -> None:
+async def place(town: Town, application: Application, round_: int) -> None:
     """Twelve people send money at once; every fourth to somebody who cannot receive."""
-    for name, value in town.env.items():
-        monkeypatch.setenv(name, value)
-    async with Application(load(Settings)) as application:
 
-        async def send(number: int) -> None:
-            sender = Msisdn(f"+23324{round_:02}{number:02}001")
-            await town.set_handset(sender.digits, auto="approve")
-            placed = await send_money.place(
-                application.orders,
-                run=f"{round_}-{number}",
-                msisdn=sender,
-                sender_name="Ama",
-                recipient=CANNOT_RECEIVE if number % 4 == 0 else Msisdn(f"+23354{round_:02}{number:02}002"),
-                recipient_name="Kofi",
-                amount=Money.of(number + 1, "GHS"),
-                language="en",
-            )
-            assert isinstance(placed, Placed)
+    async def send(number: int) -> None:
+        sender = Msisdn(f"+23324{round_:02}{number:02}001")
+        await town.set_handset(sender.digits, auto="approve")
+        placed = await send_money.place(
+            application.orders,
+            run=f"{round_}-{number}",
+            msisdn=sender,
+            sender_name="Ama",
+            recipient=CANNOT_RECEIVE if number % 4 == 0 else Msisdn(f"+23354{round_:02}{number:02}002"),
+            recipient_name="Kofi",
+            amount=Money.of(number + 1, "GHS"),
+            language="en",
+        )
+        assert isinstance(placed, Placed)
 
-        await asyncio.gather(*(send(number) for number in range(PAYMENTS)))
+    await asyncio.gather(*(send(number) for number in range(PAYMENTS)))
 
 
 async def die_and_recover(
@@ -76,10 +73,13 @@ async def die_and_recover(
 ) -> None:
     """At each point in turn a worker dies among twelve payments; the next one finishes what it left."""
     await town.set_handset(CANNOT_RECEIVE.digits, can_receive=False)
-    for round_, point in enumerate(points):
-        worker = town.work(point, str(chance.randrange(4)))
-        await place(town, monkeypatch, round_)
-        assert await asyncio.to_thread(worker.wait, 60) == -signal.SIGKILL, point
+    for name, value in town.env.items():
+        monkeypatch.setenv(name, value)
+    async with Application(load(Settings)) as application:
+        for round_, point in enumerate(points):
+            worker = town.work(point, str(chance.randrange(4)))
+            await place(town, application, round_)
+            assert await asyncio.to_thread(worker.wait, 60) == -signal.SIGKILL, point
     successor = town.work()
     await town.all_final(120)
     await town.books_agree()
