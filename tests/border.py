@@ -9,6 +9,7 @@ import pytest
 from desk import Desk
 from groups import Circle, phone
 from phone import Phone
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from ussd_app import menus
@@ -82,7 +83,7 @@ async def border(circle: Circle, desk: Desk, real: Menus) -> Border:
     """Everything real but the operator and the SMS."""
     people = Subscribers(circle.engine, circle.groups.messages, circle.clock, (b"k" * 32,))
     sims = Sims(circle.engine, circle.groups.jobs, None, circle.clock, (b"s" * 32,))
-    settings = Settings(secret_keys=("of the tests",))  # type: ignore[arg-type]  # pydantic makes them secret
+    settings = Settings(secret_keys=(SecretStr("of the tests"),))
     services = Services(
         settings, circle.clock, desk.orders, circle.groups, people, sims, Guesses(circle.engine, circle.clock),
         languages=lambda: {"en": "English", "fr": "Francais"}, bundles=lambda: real.bundles,

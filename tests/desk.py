@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import SystemRandom
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import procrastinate
 from conftest import FakeClock
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import ledger, worker
@@ -18,6 +18,7 @@ from ussd_app.config import Settings
 from ussd_app.errors import ProviderError, Unknown
 from ussd_app.groups import Groups
 from ussd_app.jobs import Jobs
+from ussd_app.messages import Messages
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import CallbackNote, Kind, Pending, Request, Status, Succeeded
@@ -90,16 +91,17 @@ class Outbox:
     sent: dict[str, tuple[str, Msisdn]] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)  # the variables last given to a template
 
-    async def queue(  # noqa: D102 - Messages' own
+    async def queue(
         self,
-        connection: AsyncConnection,  # noqa: ARG002 - the same
+        _connection: AsyncConnection,
         *,
         key: str,
         msisdn: Msisdn,
         template: str,
         variables: Mapping[str, Any],
-        **_: Any,  # noqa: ANN401 - the same
+        **_: object,
     ) -> None:
+        """Remember it."""
         self.sent.setdefault(key, (template, msisdn))
         self.said[template] = variables
 
@@ -175,7 +177,7 @@ class Desk:
         async with self.engine.begin() as connection:
             await Callbacks(self.payments).plan_confirm(connection, payment)
 
-    async def payment(self, step: str) -> Any:  # noqa: ANN401 - a row
+    async def payment(self, step: str) -> Row[Any]:
         """The payment of a step."""
         async with self.engine.connect() as connection:
             return (await connection.execute(select(payments).where(payments.c.step == step))).one()
@@ -223,8 +225,9 @@ async def open_desk(engine: AsyncEngine, database: str, clock: FakeClock) -> Asy
     urls = dict.fromkeys((operator.name, delivery.name), "http://127.0.0.1/callbacks/x/y")
     paying = Payments(engine, Jobs(app), {operator.name: operator}, {delivery.name: delivery}, clock, urls)
     settings = Settings()
-    groups = Groups(engine, Jobs(app), outbox, clock, settings, SystemRandom())  # type: ignore[arg-type]  # an outbox for Messages
-    desk = Orders(engine, paying, outbox, groups, clock, settings, SystemRandom())  # type: ignore[arg-type]  # the same
+    messages = cast("Messages", outbox)
+    groups = Groups(engine, Jobs(app), messages, clock, settings, SystemRandom())
+    desk = Orders(engine, paying, messages, groups, clock, settings, SystemRandom())
     worker.register(app, desk, Sims(engine, Jobs(app), None, clock, (b"key",)))
     async with app.open_async():
         yield Desk(engine, clock, operator, delivery, outbox, desk, paying, app)

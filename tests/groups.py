@@ -59,14 +59,14 @@ class Outbox:
 
     async def queue(
         self,
-        connection: AsyncConnection,  # noqa: ARG002 - Messages' own
+        _connection: AsyncConnection,
         *,
         key: str,
         msisdn: Msisdn,
         template: str,
         language: str,
         variables: Mapping[str, Any],
-        order_id: UUID | None = None,  # noqa: ARG002 - Messages' own
+        **_: object,
     ) -> None:
         """Remember it."""
         self.sent.setdefault(key, Sms(key, template, msisdn, language, variables))
@@ -183,7 +183,7 @@ class Circle:
         async with self.engine.connect() as connection:
             return members.member_of((await connection.execute(query)).mappings().one())
 
-    async def change(self, group: Group, number: int, **values: Any) -> Member:  # noqa: ANN401 - columns of memberships
+    async def change(self, group: Group, number: int, **values: object) -> Member:
         """Set columns of a member's row."""
         m = memberships.c
         async with self.engine.begin() as connection:
