@@ -37,6 +37,7 @@ class ScriptedOperator:
     """Answers what it is told to, and keeps a book of what it was asked for: one entry a reference."""
 
     name: str = "scripted"
+    brand: str = "Scripted"
     countries: Mapping[str, str] = field(default_factory=lambda: {"GH": "MTN"})
     deduplicates: frozenset[Kind] = frozenset(Kind)
     one_float: bool = True
@@ -75,7 +76,7 @@ class ScriptedOperator:
         """Everybody is."""
         return bool(msisdn)
 
-    async def balance(self, kind: Kind, currency: str) -> Money:
+    async def balance(self, kind: Kind, currency: str, _callback_url: str = "") -> Money:
         """Nothing."""
         return Money(0, currency) if kind else Money(0, "")
 

@@ -160,6 +160,18 @@ class Settings(Environment):
         return hashlib.sha256(self.key(f"callback:{provider}")).hexdigest()[:32]
 
 
+class Calling(Environment):
+    """Settings of a provider that calls back: who may, and how it proves itself."""
+
+    callback_secret: Segment | None = None  # made from SECRET_KEYS where unset
+    allowed_ips: Networks = ()  # CIDR ranges its callbacks come from
+    # Where it, or a gateway before us, signs the body (behind "<timestamp>." where that is sent too) with HMAC-SHA256.
+    callback_signing_key: SecretStr | None = None
+    callback_signature_header: str = "X-Signature"
+    callback_timestamp_header: str | None = None  # seconds since 1970
+    callback_replay_seconds: PositiveInt = 300
+
+
 SettingsClass = TypeVar("SettingsClass", bound=Environment)
 
 

@@ -39,7 +39,13 @@ class Reason(StrEnum):
 
 
 class ProviderError(Exception):
-    """A call to an outside party did not give the result asked for."""
+    """A call to an outside party did not give the result asked for.
+
+    ``outage`` says that its service failed us (no connection, no whole answer, 5xx), whatever it was asked: such
+    errors in a row open its breaker.
+    """
+
+    outage = False
 
 
 class Rejected(ProviderError):
@@ -54,9 +60,10 @@ class Rejected(ProviderError):
 class Unknown(ProviderError):
     """It may have happened. Only a status query, a callback or a person can tell."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, outage: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.outage = outage
 
 
 class Throttled(ProviderError):
@@ -65,7 +72,8 @@ class Throttled(ProviderError):
     ``after`` is in seconds.
     """
 
-    def __init__(self, after: float, detail: str = "") -> None:
+    def __init__(self, after: float, detail: str = "", *, outage: bool = False) -> None:
         super().__init__(f"not taken, again in {after:g} s: {detail}")
         self.after = after
         self.detail = detail
+        self.outage = outage

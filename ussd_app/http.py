@@ -55,12 +55,12 @@ async def call(http: httpx.AsyncClient, method: str, url: str, **options: Any) -
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > BODY_BYTES_MAX:
-                    raise Unknown(f"answer over {BODY_BYTES_MAX} bytes")
+                    raise Unknown(f"answer over {BODY_BYTES_MAX} bytes", outage=True)
             return Answer(response.status_code, dict(response.headers), bytes(body))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise Throttled(RETRY_SECONDS, f"not sent: {type(error).__name__}") from error
+        raise Throttled(RETRY_SECONDS, f"not sent: {type(error).__name__}", outage=True) from error
     except httpx.HTTPError as error:
-        raise Unknown(f"no whole answer: {type(error).__name__}") from error
+        raise Unknown(f"no whole answer: {type(error).__name__}", outage=True) from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

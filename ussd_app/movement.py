@@ -6,7 +6,7 @@ Money moves through operators; airtime, bundles and vouchers through deliveries.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from ussd_app.errors import Reason
@@ -34,7 +34,8 @@ class Request:
     label: str  # the order's code, echoed by the operator
     note: str  # letters, digits and blanks; shown to the parties
     callback_url: str
-    refunds: UUID | None = None  # the collection a REFUND gives back
+    refunds: UUID | None = None  # the collection a REFUND gives back ...
+    receipt: str = ""  # ... and its receipt, as it was known when the refund was asked for; empty where it was not
     item: Mapping[str, str] = field(default_factory=dict)  # what a DELIVERY hands over, as the catalogue describes it
     external_id: str | None = None  # the provider's own id of this movement, once it has told us
 
@@ -68,13 +69,24 @@ Status = Pending | Succeeded | Failed
 
 
 @dataclass(frozen=True, slots=True)
+class Deposit:
+    """Money paid to our till by somebody whom nobody had asked."""
+
+    receipt: str  # the operator's own id of it
+    amount: Money
+    payer: str = field(repr=False)  # their number as the operator shows it: whole, masked or hashed
+    label: str  # what they typed beside it
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackNote:
-    """What a callback claims. Believed only after check agrees, unless ``proven`` by a signature."""
+    """What a callback claims: a reason to ask, and believed alone only of an Unqueried kind."""
 
     reference: UUID | None
     status: Status
-    proven: bool = False
     external_id: str | None = None  # where the provider names the movement by its own id alone
+    deposit: Deposit | None = None  # what it tells of instead of a movement of ours
+    balance: Money | None = None  # or of instead: what the provider holds for us
 
 
 class Provider(Protocol):
@@ -93,5 +105,43 @@ class Provider(Protocol):
         ...
 
     def parse_callback(self, path: str, body: bytes) -> CallbackNote:
-        """Read a callback's body; ``path`` is what followed its secret."""
+        """Read a callback's body; ``path`` is what followed its secret: empty, ``<kind>/<reference>`` or more."""
+        ...
+
+
+@runtime_checkable
+class Unqueried(Protocol):
+    """A provider with kinds of which no query tells, only callbacks (design.md law 10)."""
+
+    unqueried: frozenset[Kind]
+
+    def believed_up_to(self, currency: str) -> Money:
+        """The largest amount of which an unsigned callback to the payment's own address is proof."""
+        ...
+
+
+@runtime_checkable
+class Signing(Protocol):
+    """A provider that can sign what it calls back in a way of its own."""
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a callback may be its own: False only where a signature is demanded and does not fit."""
+        ...
+
+
+@runtime_checkable
+class Acknowledged(Protocol):
+    """A provider that wants to read something after 200."""
+
+    def acknowledge(self, path: str) -> str:
+        """The JSON of the answer to a callback."""
+        ...
+
+
+@runtime_checkable
+class Till(Protocol):
+    """An operator at whose till people pay without having been asked."""
+
+    async def look_up(self, deposit: Deposit, callback_url: str) -> None:
+        """Ask about a deposit; a callback to that address tells of it. Raises as every call does."""
         ...

@@ -15,6 +15,7 @@ __all__ = [
 class Operator(Provider, Protocol):
     """What is asked of ``Operator(settings, http, redis, clock)`` in each file, beside what any Provider does."""
 
+    brand: str  # what people call it
     countries: Mapping[str, str]  # country -> the network's name in `phonenumbers`
 
     def step(self, currency: str) -> int:
@@ -29,8 +30,8 @@ class Operator(Provider, Protocol):
         """Whether this number can take part."""
         ...
 
-    async def balance(self, kind: Kind, currency: str) -> Money:
-        """What the operator holds for us."""
+    async def balance(self, kind: Kind, currency: str, callback_url: str = "") -> Money | None:
+        """What the operator holds for us; None where a callback to that address will tell."""
         ...
 
 

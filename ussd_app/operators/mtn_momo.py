@@ -4,8 +4,6 @@ An accepted request is never a paid one, and a callback, which nobody signs, onl
 """
 
 import asyncio
-import re
-import unicodedata
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,14 +15,15 @@ from pydantic import Field, PositiveInt, SecretStr, ValidationInfo, field_valida
 from pydantic_settings import SettingsConfigDict
 from redis.asyncio import Redis
 
-from ussd_app import gsm, log, metrics
+from ussd_app import gsm
 from ussd_app.clock import Clock
-from ussd_app.config import Environment, Networks, Segment
+from ussd_app.config import Calling
 from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
-from ussd_app.http import RETRY_SECONDS, Answer, call
-from ussd_app.money import InvalidAmount, Money
+from ussd_app.http import Answer
+from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Request, Status, Succeeded
+from ussd_app.providers.client import OUTAGES, Client, fetched, money, plain, short
 from ussd_app.providers.tokens import Token, Tokens
 
 # Final only if listed here as Succeeded or Failed; every other word is pending (wire/momo.md section 1.7).
@@ -82,14 +81,8 @@ NAME_SEPTETS = 40
 NAME_SECONDS = 2.0  # a person waits with the phone in hand
 TOKEN_SECONDS = 3600.0
 
-AMOUNT = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
-CURRENCY = re.compile(r"[A-Z]{3}")
-VISIBLE = re.compile(r"[!-~]{1,8192}")  # what a header may carry
 
-logger = log.get(__name__)
-
-
-class Settings(Environment):
+class Settings(Calling):
     """``MTN_MOMO_...``: key and user for all products, or one pair for each (sandbox users belong to one key)."""
 
     model_config = SettingsConfigDict(env_prefix="MTN_MOMO_")
@@ -107,8 +100,6 @@ class Settings(Environment):
     )
     api_user: str | None = Field(None, description="`ussd-app setup-momo` makes one; in production: Partner Portal")
     api_key: SecretStr | None = Field(None, description="`ussd-app setup-momo` makes it; in production: Partner Portal")
-    callback_secret: Segment | None = None
-    allowed_ips: Networks = ()  # CIDR ranges MTN's callbacks come from
     one_wallet: bool = True  # collections and disbursements show one balance (section 1.5)
     steps: dict[str, PositiveInt] = Field({}, description='minor units, such as {"GHS": 10}; 1 where not listed')
 
@@ -136,6 +127,7 @@ class Operator:
     """MTN Mobile Money as payments.py asks for it."""
 
     name = "mtn_momo"
+    brand = "MTN"
     deduplicates = frozenset(Kind)  # by X-Reference-Id, for ever
 
     def __init__(self, settings: Settings, http: httpx.AsyncClient, redis: Redis | None, clock: Clock) -> None:
@@ -143,7 +135,7 @@ class Operator:
         self.one_float = settings.one_wallet
         here = NETWORKS.get(settings.environment)
         self.countries: Mapping[str, str] = dict([here] if here else NETWORKS.values())
-        self._http = http
+        self._client = Client(self.name, settings.base_url, http)
         self._tokens = Tokens(redis, clock)
 
     def step(self, currency: str) -> int:
@@ -194,12 +186,12 @@ class Operator:
                 return active
         raise Unknown("no result in the answer")
 
-    async def balance(self, kind: Kind, currency: str) -> Money:
+    async def balance(self, kind: Kind, currency: str, _callback_url: str = "") -> Money:
         """What the product's account holds; in MTN's sandbox its euros are taken for ``currency``."""
         told = _told(await self._send("balance", "GET", f"{PATHS[kind].partition('/')[0]}/v1_0/account/balance"))
         if told.get("currency") != self._currency(currency):
             raise Unknown(f"the balance is not in {currency}")
-        return _money(told.get("availableBalance"), currency)
+        return money(told.get("availableBalance"), currency)
 
     def parse_callback(self, path: str, body: bytes) -> CallbackNote:
         """Read a callback: its reference stands in the path alone, its body is that of a status answer (1.6)."""
@@ -218,44 +210,30 @@ class Operator:
         return await self._tokens.get(self.name, account, lambda: self._fetch(product), force_refresh=refused)
 
     async def _fetch(self, product: str) -> Token:
-        """A token from MTN (section 1.3); asking for one moves nothing, so whatever breaks here was not taken."""
+        """A token from MTN (section 1.3)."""
         basic = self.settings.credential(product, "api_user"), self.settings.credential(product, "api_key")
-        try:
-            told = _told(await self._call("token", "POST", f"{product}/token/", {}, auth=basic))
-        except Unknown as error:
-            raise Throttled(RETRY_SECONDS, f"no token: {error.detail}") from error
-        value, life = told.get("access_token"), told.get("expires_in")
-        if not isinstance(value, str) or not VISIBLE.fullmatch(value):
-            raise Throttled(RETRY_SECONDS, "no token in the answer")
-        return Token(value, life if isinstance(life, int | float) and 0 < life < TOKEN_SECONDS else TOKEN_SECONDS)
+        key = {"Ocp-Apim-Subscription-Key": self.settings.credential(product, "subscription_key")}
+        return await fetched(self._issued(product, basic, key), TOKEN_SECONDS)
+
+    async def _issued(self, product: str, basic: tuple[str, str], key: dict[str, str]) -> dict[str, Any]:
+        return _told(await self._client.call("token", "POST", f"{product}/token/", headers=key, auth=basic))
 
     async def _send(
         self, what: str, method: str, path: str, more: Mapping[str, str] | None = None, body: object = None
     ) -> Answer:
-        """A call with its product's token, made once more, the same in all else, where that token is refused."""
+        """A call under its product's key and token."""
         product = path.partition("/")[0]
-        headers = {**(more or {}), "X-Target-Environment": self.settings.environment}
-        token = await self.token(product)
-        answer = await self._call(what, method, path, headers | {"Authorization": f"Bearer {token}"}, json=body)
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            token = await self.token(product, refused=token)
-            answer = await self._call(what, method, path, headers | {"Authorization": f"Bearer {token}"}, json=body)
-        return answer
-
-    async def _call(self, what: str, method: str, path: str, headers: dict[str, str], **options: object) -> Answer:
-        headers["Ocp-Apim-Subscription-Key"] = self.settings.credential(path.partition("/")[0], "subscription_key")
-        line = logger.bind(operator=self.name, call=what, path=path)
-        try:
-            with metrics.PROVIDER_SECONDS.labels(self.name, what).time():
-                answer = await call(self._http, method, f"{self.settings.base_url}/{path}", headers=headers, **options)
-        except ProviderError as error:
-            line.warning("operator did not answer", error=str(error))
-            raise
-        line.info("operator answered", status=answer.status)
-        return answer
+        headers = {
+            **(more or {}),
+            "X-Target-Environment": self.settings.environment,
+            "Ocp-Apim-Subscription-Key": self.settings.credential(product, "subscription_key"),
+        }
+        return await self._client.authorised(
+            what, method, path, lambda refused: self.token(product, refused), headers=headers, json=body
+        )
 
     def _body(self, request: Request) -> dict[str, Any]:
-        amount, note = request.amount, _plain(request.note)
+        amount, note = request.amount, plain(request.note, NOTE_CHARS)
         body = {"amount": amount.plain, "currency": self._currency(amount.currency), "externalId": request.label}
         body |= {"payerMessage": note, "payeeNote": note}
         if request.kind is Kind.REFUND:
@@ -284,15 +262,15 @@ def _told(answer: Answer) -> dict[str, Any]:
 def _error(answer: Answer) -> ProviderError:
     """What an answer that is no result says about the request (section 1.8)."""
     code = _said(answer, "code", "error")
-    detail = f"HTTP {answer.status} {_short(code or _said(answer, 'message'))}".strip()
+    detail = f"HTTP {answer.status} {short(code or _said(answer, 'message'))}".strip()
     reason = REASONS.get(code)
     if answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        return Throttled(answer.retry_after, detail)
+        return Throttled(answer.retry_after, detail, outage=answer.status in OUTAGES)
     if answer.status in REFUSED:
         return Rejected(reason or REFUSED[answer.status], detail)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and reason in CONFIGURATION:
         return Rejected(reason, detail)
-    return Unknown(detail)
+    return Unknown(detail, outage=answer.status in OUTAGES or (answer.status == HTTPStatus.OK and not code))
 
 
 def _said(answer: Answer, *members: str) -> str:
@@ -309,8 +287,8 @@ def _status(told: Mapping[str, Any]) -> Status:
         raise Unknown("no status in the answer")
     meaning = STATUSES.get(word, Pending)
     if meaning is Succeeded:
-        money = _money(told.get("amount"), told.get("currency"))
-        return Succeeded(_short(told.get("financialTransactionId", "")), money)
+        amount = money(told.get("amount"), told.get("currency"))
+        return Succeeded(short(told.get("financialTransactionId", "")), amount)
     if meaning is Failed:
         match told.get("reason"):
             case str(code) | {"code": str(code)}:
@@ -320,26 +298,5 @@ def _status(told: Mapping[str, Any]) -> Status:
         reason = REASONS.get(code, Reason.INTERNAL)
         if reason is None:
             raise Unknown(f"{word} because of {code}")
-        return Failed(reason, _short(code))
-    return Pending(_short(word))
-
-
-def _money(amount: object, currency: object) -> Money:
-    """An amount as MTN writes it, a string or a number, normalised or not; raises Unknown."""
-    if not (AMOUNT.fullmatch(str(amount)) and isinstance(currency, str) and CURRENCY.fullmatch(currency)):
-        raise Unknown("no amount in the answer")
-    try:
-        return Money.of(str(amount), currency)
-    except InvalidAmount as error:
-        raise Unknown(str(error)) from error
-
-
-def _plain(text: str) -> str:
-    """Letters, digits and blanks alone: anything else may be refused with 400 (section 1.4)."""
-    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return " ".join(re.sub(r"[^A-Za-z0-9]+", " ", ascii_only).split())[:NOTE_CHARS].rstrip()
-
-
-def _short(said: object) -> str:
-    """A word of MTN's, fit for a row and a log."""
-    return gsm.one_line(str(said)[:256], 64)
+        return Failed(reason, short(code))
+    return Pending(short(word))
