@@ -1,6 +1,7 @@
 """MSISDNs: one spelling inside (E.164 with plus) whatever was typed or sent; their country and their network."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -8,14 +9,26 @@ import phonenumbers
 from babel.core import get_global
 from phonenumbers import PhoneNumber, PhoneNumberType, carrier, timezone
 
-# Country (ISO 3166) -> currency of its wallets (wire/operators.md section 1; where two, the local one).
-CURRENCIES = {
-    "GH": "GHS", "UG": "UGX", "KE": "KES", "TZ": "TZS", "RW": "RWF", "ZM": "ZMW", "NG": "NGN", "MW": "MWK",
-    "CM": "XAF", "CI": "XOF", "SN": "XOF", "BJ": "XOF", "BF": "XOF", "TG": "XOF", "ML": "XOF", "NE": "XOF",
-    "GN": "GNF", "LR": "LRD", "SL": "SLE", "CD": "CDF", "CG": "XAF", "GA": "XAF", "TD": "XAF", "MG": "MGA",
-    "MZ": "MZN", "ET": "ETB", "BI": "BIF", "ZW": "ZWG", "BW": "BWP", "LS": "LSL", "SZ": "SZL", "ZA": "ZAR",
-    "SS": "SSP", "SC": "SCR", "GM": "GMD",
-}  # fmt: skip
+from ussd_app import networks
+
+# Country (ISO 3166) -> currency of its wallets (where two, the local one).
+CURRENCIES: Mapping[str, str] = {code: country.currency for code, country in networks.TABLE.countries.items()}
+
+# Numbers of older plans (wire/operators.md section 5): country -> what matches a national number, and what it is now.
+RENUMBERED = {
+    "BJ": ((r"(\d{8})", r"01\1"),),  # since 2024 every number begins with 01
+    # Since 2021 the old number stands behind its operator's own two digits; what was nobody's of these is refused.
+    "CI": (
+        (r"((?:0[1-3]|[457][0-3])\d{6})", r"01\1"),
+        (r"((?:0[4-6]|[45789][4-6])\d{6})", r"05\1"),
+        (r"((?:0[7-9]|[45789][7-9])\d{6})", r"07\1"),
+    ),
+    # Since 2019 a 6 or a 7 stands where the 0 did, which was put before seven digits in its day.
+    "GA": ((r"0?([256]\d{6})", r"6\1"), (r"0?([47]\d{6})", r"7\1")),
+}
+
+# Shorter numbers than these are valid there, and have no wallet.
+DIGITS_MIN = {"LR": 9, "CD": 9, "GA": 8}
 
 UTC = ZoneInfo("UTC")
 MOBILE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
@@ -58,7 +71,9 @@ class Msisdn(str):
     @property
     def network(self) -> str:
         """The carrier its range was allocated to, as `phonenumbers` names it. Ported numbers make it a guess."""
-        return carrier.name_for_number(_number(self), "en")
+        number = _number(self)
+        national, named = phonenumbers.national_significant_number(number), carrier.name_for_number(number, "en")
+        return networks.TABLE.network(self.country, national, named)
 
 
 @lru_cache
@@ -83,16 +98,34 @@ def parse(text: str, country: str) -> Msisdn:
     # A country code without its plus parses only after the national reading has failed (wire/operators.md section 5).
     for candidate in (compact, f"+{compact.lstrip('+')}"):
         try:
-            number = phonenumbers.parse(candidate, country)
+            number = _renumbered(phonenumbers.parse(candidate, country))
         except phonenumbers.NumberParseException:
             continue
-        if phonenumbers.is_valid_number(number) and phonenumbers.number_type(number) in MOBILE:
+        if _may_pay(number):
             return Msisdn(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     raise InvalidMsisdn(text)
 
 
 def _number(msisdn: Msisdn) -> PhoneNumber:
     return phonenumbers.parse(str(msisdn), None)
+
+
+def _renumbered(number: PhoneNumber) -> PhoneNumber:
+    """The number as the present plan of its country has it."""
+    national = phonenumbers.national_significant_number(number)
+    region = phonenumbers.region_code_for_country_code(number.country_code or 0)
+    for old, new in RENUMBERED.get(region, ()):
+        if re.fullmatch(old, national):
+            return phonenumbers.parse(f"+{number.country_code}{re.sub(old, new, national)}", None)
+    return number
+
+
+def _may_pay(number: PhoneNumber) -> bool:
+    """Whether it is a mobile number that may have a wallet."""
+    if not phonenumbers.is_valid_number(number) or phonenumbers.number_type(number) not in MOBILE:
+        return False
+    digits = len(phonenumbers.national_significant_number(number))
+    return digits >= DIGITS_MIN.get(phonenumbers.region_code_for_number(number) or "", 0)
 
 
 def _zone(number: PhoneNumber) -> ZoneInfo:
