@@ -8,7 +8,7 @@ from ussd_app.movement import CallbackNote, Failed, Kind, Pending, Provider, Req
 from ussd_app.msisdn import Msisdn
 
 __all__ = [
-    "CallbackNote", "Failed", "Kind", "Operator", "Pending", "Request", "Status", "Succeeded", "serving",
+    "CallbackNote", "Failed", "Kind", "Operator", "Pending", "Request", "Status", "Succeeded",
 ]  # fmt: skip
 
 
@@ -16,10 +16,11 @@ class Operator(Provider, Protocol):
     """What is asked of ``Operator(settings, http, redis, clock)`` in each file, beside what any Provider does."""
 
     brand: str  # what people call it
+    refunds_from: Kind  # where collections and disbursements are two accounts of ours, whose a refund leaves
     countries: Mapping[str, str]  # country -> the network's name in `phonenumbers`
 
     def step(self, currency: str) -> int:
-        """The smallest difference between two amounts, in minor units."""
+        """The smallest difference between two amounts, in minor units; usually ``networks.step(country, currency)``."""
         ...
 
     async def name_of(self, msisdn: Msisdn) -> str | None:
@@ -33,9 +34,3 @@ class Operator(Provider, Protocol):
     async def balance(self, kind: Kind, currency: str, callback_url: str = "") -> Money | None:
         """What the operator holds for us; None where a callback to that address will tell."""
         ...
-
-
-def serving(msisdn: Msisdn, operators: Mapping[str, Operator]) -> Operator | None:
-    """The first operator whose network this number's range was allocated to."""
-    country, network = msisdn.country, msisdn.network
-    return next((o for o in operators.values() if o.countries.get(country) == network), None)

@@ -71,6 +71,7 @@ NETWORKS = {
     "mtncongo": ("CG", "MTN"), "mtnswaziland": ("SZ", "Swazi MTN"), "mtnsouthafrica": ("ZA", "MTN"),
     "mtnsouthsudan": ("SS", "MTN"),
 }  # fmt: skip
+COUNTRIES = dict(NETWORKS.values())
 
 SANDBOX = "https://sandbox.momodeveloper.mtn.com"
 PRODUCTION = "https://proxy.momoapi.mtn.com"
@@ -128,13 +129,14 @@ class Operator:
 
     name = "mtn_momo"
     brand = "MTN"
+    refunds_from = Kind.DISBURSEMENT  # by the product of that name (section 1.5)
     deduplicates = frozenset(Kind)  # by X-Reference-Id, for ever
 
     def __init__(self, settings: Settings, http: httpx.AsyncClient, redis: Redis | None, clock: Clock) -> None:
         self.settings = settings
         self.one_float = settings.one_wallet
         here = NETWORKS.get(settings.environment)
-        self.countries: Mapping[str, str] = dict([here] if here else NETWORKS.values())
+        self.countries: Mapping[str, str] = dict([here]) if here else COUNTRIES
         self._client = Client(self.name, settings.base_url, http)
         self._tokens = Tokens(redis, clock)
 

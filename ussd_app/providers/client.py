@@ -36,9 +36,16 @@ class Client:
         self._base_url = base_url.rstrip("/")
         self._http = http
 
-    async def call(self, what: str, method: str, path: str, **options: Any) -> Answer:  # noqa: ANN401 - httpx's own
-        """One exchange; ``what`` names it in metrics and logs, where its body never stands."""
-        line = logger.bind(operator=self.name, call=what, path=path)
+    async def call(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        shown: str = "",
+        **options: Any,  # noqa: ANN401 - httpx's own
+    ) -> Answer:
+        """One exchange; ``what`` names it in metrics and logs, where its body never stands, nor a path that hides."""
+        line = logger.bind(operator=self.name, call=what, path=shown or path)
         try:
             with metrics.PROVIDER_SECONDS.labels(self.name, what).time():
                 answer = await call(self._http, method, f"{self._base_url}/{path}", **options)
