@@ -20,11 +20,13 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from ussd_app.clock import Clock
-from ussd_app.config import Settings, SettingsError, load
+from ussd_app.config import UNITS, Settings, SettingsError, load
+from ussd_app.msisdn import CURRENCIES
 from ussd_app.sandbox.control import Control
 from ussd_app.sandbox.country import Country, CountrySwitches
 from ussd_app.sandbox.switches import Switches
 
+OPENING_CEDIS = 1000  # what a wallet of the country begins with is worth
 BODY_BYTES_MAX = 64 * 1024
 
 
@@ -108,7 +110,9 @@ def permit(settings: Settings) -> None:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The variables that make the clients come here, with credentials the sandbox accepts and empty wallets of ours."""
-    variables = {"SANDBOX_OPENING_FLOAT": "0"}  # so that its books and our ledger begin equal
+    wallet = OPENING_CEDIS * UNITS.get(CURRENCIES[settings.country], 1)
+    # No float of ours, so that its books and our ledger begin equal.
+    variables = {"SANDBOX_OPENING_FLOAT": "0", "SANDBOX_OPENING_BALANCE": str(wallet)}
     for name, module in _halves(settings):
         variables |= module.environment(f"{settings.public_url}/sandbox/{name}", settings.country)
     return variables

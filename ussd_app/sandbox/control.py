@@ -32,6 +32,7 @@ class HandsetChange(BaseModel):
     can_receive: bool = True
     reachable: bool = True
     sim_swapped_at: date | None = None
+    network: str | None = None
 
 
 class PromptAnswer(BaseModel):
@@ -195,6 +196,7 @@ class Control:
             "airtime": self._country.books.balances(handed_over("airtime", handset.msisdn)),
             "bundles": handset.bundles,
             "sim_swapped_at": handset.sim_swapped_at and handset.sim_swapped_at.isoformat(),
+            "network": handset.network,
         }
 
 

@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from ussd_app.clock import Clock
 from ussd_app.money import Money
-from ussd_app.msisdn import CURRENCIES
+from ussd_app.msisdn import CURRENCIES, InvalidMsisdn, parse
 from ussd_app.sandbox.background import Appointment, Background
 from ussd_app.sandbox.books import Books, Movement, charged, handed_over, merchant, person
 from ussd_app.sandbox.faults import Faults
@@ -68,6 +68,7 @@ class Handset:
     inbox: list[Sms] = field(default_factory=list)
     bundles: list[dict[str, str]] = field(default_factory=list)  # product, quantity, unit and validity of each
     sim_swapped_at: date | None = None  # None: never
+    network: str | None = None  # as `phonenumbers` names it; None: the one its range was allocated to
 
 
 class Country:
@@ -102,6 +103,14 @@ class Country:
             self.handsets[digits] = Handset(digits, f"Handset {digits[-4:]}", auto=self.switches.auto)
             self.wallet(digits, self.currency)
         return self.handsets[digits]
+
+    def on_network(self, handset: Handset, *names: str) -> bool:
+        """Whether a handset is on one of these networks, by the names `phonenumbers` has for carriers."""
+        try:
+            allocated = parse(f"+{handset.msisdn}", self.code).network
+        except InvalidMsisdn:
+            allocated = ""
+        return (handset.network or allocated) in names
 
     def wallet(self, msisdn: str, currency: str) -> str:
         """The account of a person's wallet, open in that currency."""

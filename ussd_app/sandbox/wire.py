@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from ussd_app import log
 from ussd_app.clock import Clock
 from ussd_app.errors import Throttled, Unknown
-from ussd_app.http import call
+from ussd_app.http import Answer, call
 from ussd_app.sandbox.background import Background
 from ussd_app.sandbox.faults import Faults, Name
 
@@ -83,6 +83,10 @@ class Wire:
         else:
             await send()
 
+    async def ask(self, point: str, method: str, url: str, **options: Any) -> Answer | None:  # noqa: ANN401 - the same
+        """Send one question, such as whether a payment is welcome; None where no answer came."""
+        return await self._send(point, method, url, options)
+
     async def _before(self, point: str, broken: Broken) -> Response | None:
         if fault := self._faults.take(point, "slow"):
             await self._clock.sleep(fault.delay)
@@ -105,10 +109,11 @@ class Wire:
             return HTMLResponse("<html><body>Service</body></html>")
         return response
 
-    async def _send(self, point: str, method: str, url: str, options: dict[str, Any]) -> None:
+    async def _send(self, point: str, method: str, url: str, options: dict[str, Any]) -> Answer | None:
         try:
             answer = await call(self._http, method, url, **options)
         except (Throttled, Unknown) as error:
             log.get(__name__).info("sandbox.notice_lost", point=point, error=str(error))
-        else:
-            log.get(__name__).debug("sandbox.notice", point=point, status=answer.status)
+            return None
+        log.get(__name__).debug("sandbox.notice", point=point, status=answer.status)
+        return answer

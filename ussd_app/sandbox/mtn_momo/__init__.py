@@ -25,7 +25,7 @@ from ussd_app.sandbox.country import Country
 from ussd_app.sandbox.credentials import WRONG, Tokens, basic, bearer
 from ussd_app.sandbox.mtn_momo.answers import broken, refused, service, unauthorised
 from ussd_app.sandbox.mtn_momo.numbers import ACTIVE, suffix
-from ussd_app.sandbox.mtn_momo.payments import RESOURCES, MomoSwitches, Order, Payments, Resource
+from ussd_app.sandbox.mtn_momo.payments import RESOURCES, SANDBOX_CURRENCY, MomoSwitches, Order, Payments, Resource
 from ussd_app.sandbox.wire import Endpoint, Refused
 
 PRODUCTS = ("collection", "disbursement", "remittance")
@@ -36,7 +36,7 @@ COUNTRIES = {
     "mtnbenin": "BJ", "mtncongo": "CG", "mtnswaziland": "SZ", "mtnguineaconakry": "GN", "mtnsouthafrica": "ZA",
     "mtnliberia": "LR", "mtnrwanda": "RW", "mtnnigeria": "NG", "mtnsouthsudan": "SS",
 }  # fmt: skip
-ENVIRONMENTS = {"sandbox": "EUR", **{name: CURRENCIES[country] for name, country in COUNTRIES.items()}}
+ENVIRONMENTS = {"sandbox": SANDBOX_CURRENCY, **{name: CURRENCIES[country] for name, country in COUNTRIES.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,17 +229,19 @@ class Service:
     # Account holders and our balance (section 1.5)
 
     async def _active(self, product: str, request: Request) -> Response:
-        self._caller(request, product, "account")
+        currency = self._caller(request, product, "account").currency
         msisdn = request.path_params["msisdn"]
         result = ACTIVE.get(suffix(msisdn) or 0)
         if isinstance(result, str):
             return service(result)
-        return JSONResponse({"result": self._country.handset(msisdn).active if result is None else result})
+        if result is None:
+            result = self._payments.has_wallet(self._country.handset(msisdn), currency)
+        return JSONResponse({"result": result})
 
     async def _user_info(self, product: str, request: Request) -> Response:
-        self._caller(request, product, "account")
+        currency = self._caller(request, product, "account").currency
         handset = self._country.handset(request.path_params["msisdn"])
-        if not handset.active:
+        if not self._payments.has_wallet(handset, currency):
             raise refused("RESOURCE_NOT_FOUND")
         given, _, family = handset.name.rpartition(" ")
         person = {"sub": handset.msisdn, "given_name": given or family, "family_name": family if given else ""}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 NEVER = float("inf")
+CARRIERS = ("MTN", "MTN Cameroon", "Swazi MTN", "Lonestar Cell", "Areeba")  # wire/operators.md section 2
 TEST_NUMBER = re.compile(r"467331234(\d\d)")
 
 

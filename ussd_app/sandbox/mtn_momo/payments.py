@@ -14,9 +14,10 @@ from ussd_app.money import Money
 from ussd_app.sandbox.books import Movement, Status
 from ussd_app.sandbox.country import Country, Handset, Verdict
 from ussd_app.sandbox.mtn_momo.answers import refused
-from ussd_app.sandbox.mtn_momo.numbers import NEVER, OLD, PAY_IN, PAY_OUT, Fate, suffix
+from ussd_app.sandbox.mtn_momo.numbers import CARRIERS, NEVER, OLD, PAY_IN, PAY_OUT, Fate, suffix
 from ussd_app.sandbox.switches import Switches
 
+SANDBOX_CURRENCY = "EUR"  # the one of the target environment `sandbox` (section 1.4)
 VERDICTS: Mapping[Verdict, str | None] = {"approve": None, "reject": "APPROVAL_REJECTED", "expired": "EXPIRED"}
 
 
@@ -130,6 +131,10 @@ class Payments:
         self._start(payment, handset)
         return payment
 
+    def has_wallet(self, handset: Handset, currency: str) -> bool:
+        """Whether a person has a wallet here; those of other networks have none, but in MTN's own sandbox."""
+        return handset.active and (currency == SANDBOX_CURRENCY or self._country.on_network(handset, *CARRIERS))
+
     def document(self, payment: Payment) -> dict[str, Any]:
         """What a status query answers and a callback carries: no reference id, for the caller's URL must hold it."""
         order, amount = payment.order, payment.movement.amount
@@ -172,7 +177,7 @@ class Payments:
         if number is not None:
             table = OLD if self._switches.test_numbers == "old" else payment.resource.fates
             return table.get(number, Fate())
-        if not handset.active:
+        if not self.has_wallet(handset, payment.movement.amount.currency):
             return Fate(f"{payment.resource.party.upper()}_NOT_FOUND")
         if payment.resource.party == "payee" and not handset.can_receive:
             return Fate("PAYEE_NOT_ALLOWED_TO_RECEIVE")
