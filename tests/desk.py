@@ -14,6 +14,8 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import ledger, worker
+from ussd_app.breakers import Breakers
+from ussd_app.callbacks import Callbacks
 from ussd_app.config import Settings
 from ussd_app.errors import ProviderError, Unknown
 from ussd_app.groups import Groups
@@ -24,9 +26,10 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import CallbackNote, Kind, Pending, Request, Status, Succeeded
 from ussd_app.orders import LimitReached, Orders, Placed, airtime, send_money
 from ussd_app.payments import Payments
-from ussd_app.payments.callbacks import Callbacks
+from ussd_app.routes import Routes
 from ussd_app.sims import Sims
 from ussd_app.tables import orders, payments
+from ussd_app.till import Tills
 
 AMA = Msisdn("+233240000001")
 KOFI = Msisdn("+233240000002")
@@ -41,6 +44,7 @@ class ScriptedOperator:
     countries: Mapping[str, str] = field(default_factory=lambda: {"GH": "MTN"})
     deduplicates: frozenset[Kind] = frozenset(Kind)
     one_float: bool = True
+    refunds_from: Kind = Kind.DISBURSEMENT
     submissions: list[Request] = field(default_factory=list)
     checks: list[Request] = field(default_factory=list)
     answers: dict[Kind, deque[Status | ProviderError]] = field(default_factory=lambda: {k: deque() for k in Kind})
@@ -173,10 +177,15 @@ class Desk:
             )
         self.clock.seconds = until
 
+    @property
+    def callbacks(self) -> Callbacks:
+        """What providers call back."""
+        return Callbacks(self.payments, Tills(self.payments, self.orders.messages, self.orders.settings))
+
     async def callback(self, payment: UUID) -> None:
         """A callback about a payment is stored."""
         async with self.engine.begin() as connection:
-            await Callbacks(self.payments).plan_confirm(connection, payment)
+            await self.callbacks.plan_confirm(connection, payment)
 
     async def payment(self, step: str) -> Row[Any]:
         """The payment of a step."""
@@ -223,12 +232,19 @@ async def open_desk(engine: AsyncEngine, database: str, clock: FakeClock) -> Asy
     connector = procrastinate.PsycopgConnector(conninfo=database.replace("+psycopg", ""), min_size=1, max_size=4)
     app = procrastinate.App(connector=connector)
     operator, delivery, outbox = ScriptedOperator(), ScriptedOperator("airtime_scripted"), Outbox()
-    urls = dict.fromkeys((operator.name, delivery.name), "http://127.0.0.1/callbacks/x/y")
-    paying = Payments(engine, Jobs(app), {operator.name: operator}, {delivery.name: delivery}, clock, urls)
+
+    def callback_url(provider: str, path: str) -> str:
+        return f"http://127.0.0.1/callbacks/{provider}/x/{path}"
+
+    paying = Payments(
+        engine, Jobs(app), {operator.name: operator}, {delivery.name: delivery}, clock, callback_url,
+        Breakers(None, clock), SystemRandom(),
+    )  # fmt: skip
     settings = Settings()
     messages = cast("Messages", outbox)
     groups = Groups(engine, Jobs(app), messages, clock, settings, SystemRandom())
-    desk = Orders(engine, paying, messages, groups, clock, settings, SystemRandom())
+    routes = Routes(engine, paying.operators, clock)
+    desk = Orders(engine, paying, messages, groups, clock, settings, SystemRandom(), routes)
     worker.register(app, desk, Sims(engine, Jobs(app), None, clock, (b"key",)))
     async with app.open_async():
         yield Desk(engine, clock, operator, delivery, outbox, desk, paying, app)

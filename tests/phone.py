@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.actions import Services
+from ussd_app.breakers import Breakers
 from ussd_app.clock import Clock
 from ussd_app.config import Settings
 from ussd_app.conversation import Conversation
@@ -20,7 +22,8 @@ from ussd_app.guesses import Guesses
 from ussd_app.menus import Menus
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Movement, Orders, Placed, Recent
+from ussd_app.orders import LimitReached, Movement, Orders, Placed, PlacedSlowly, Recent
+from ussd_app.routes import Routes
 from ussd_app.sessions import Hop
 from ussd_app.sims import Sims
 from ussd_app.subscribers import (
@@ -137,19 +140,25 @@ class FakeOrders:
     def __init__(self) -> None:
         operator = SimpleNamespace(
             name="mtn_momo",
+            brand="MTN",
+            one_float=True,
             countries={"GH": "MTN"},
             step=lambda _currency: 10,
             name_of=self._name,
             is_active=self._active,
         )
         deliveries = dict.fromkeys(("airtime_africastalking", "bundles_africastalking", "voucher_sms"))
-        self.payments = SimpleNamespace(operators={"mtn_momo": operator}, deliveries=deliveries)
+        self.payments = SimpleNamespace(
+            operators={"mtn_momo": operator}, deliveries=deliveries, breakers=Breakers(None, Clock())
+        )
         self.engine = EmptyDatabase()
+        self.routes = Routes(cast("AsyncEngine", self.engine), self.payments.operators, StandingClock())
         self.limit = Money(200_000, "GHS")
         self.placed: dict[str, dict[str, Any]] = {}
         self.latest: Recent | None = None
         self.moved: list[Movement] = []
         self.fails = False
+        self.slow = False
 
     async def refuses(
         self, _kind: str, _msisdn: Msisdn, _recipient: Msisdn | None, amount: Money
@@ -165,7 +174,9 @@ class FakeOrders:
         if over:
             return over
         self.placed.setdefault(run, {"kind": kind, **asked})
-        return Placed("48215037")
+        return PlacedSlowly("48215037", "MTN") if self.slow else Placed("48215037")
+
+    try_place = place
 
     async def recent(self, _msisdn: Msisdn) -> Recent | None:
         """What a test has put there."""

@@ -20,7 +20,7 @@ from ussd_app.money import Money
 from ussd_app.tables import orders, rounds
 from ussd_app.tables import proposals as proposals_table
 
-FLOAT = "float:x"
+FLOAT = "float:scripted"  # of the desk's operator
 CODES = count(80_000_000)  # of orders
 
 

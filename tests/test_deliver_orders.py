@@ -16,7 +16,6 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Placed, airtime, bundle
 from ussd_app.orders.bundle import Bundle
 from ussd_app.orders.steps import NotServed
-from ussd_app.payments.callbacks import Callbacks
 
 FIVE = Money.of(5, "GHS")
 WIFI = Bundle("wifi", "MTN", "Wi-Fi", "Wi-Fi", "Day", FIVE, "airtime_scripted", {"product": "wifi-day"})
@@ -99,7 +98,7 @@ async def test_a_callback_may_name_the_movement_by_the_providers_own_id(
         return CallbackNote(None, Pending(), external_id=json.loads(body)["requestId"])
 
     monkeypatch.setattr(desk.delivery, "parse_callback", parse)
-    callbacks = Callbacks(desk.payments)
+    callbacks = desk.callbacks
     asked = len(desk.delivery.checks)
     await callbacks.keep("airtime_scripted", "", "application/json", b'{"requestId": "ATQid_8"}')
     await desk.run()
@@ -113,7 +112,7 @@ async def test_a_callback_may_name_the_movement_by_the_providers_own_id(
 async def test_a_delivery_that_knows_no_repeat_is_never_sent_again(desk: Desk) -> None:
     """Without an answer, without an id: it stays open until somebody finds out, and is not paid twice."""
     desk.delivery.deduplicates = frozenset()
-    desk.delivery.answers[Kind.DELIVERY].append(Unknown("no answer"))
+    desk.delivery.answers[Kind.DELIVERY].append(Unknown("no answer", outage=True))
     desk.delivery.states[Kind.DELIVERY] = Unknown("no id")
     await desk.top_up()
     await desk.run(73 * 3600)
@@ -125,7 +124,6 @@ async def test_a_delivery_that_knows_no_repeat_is_never_sent_again(desk: Desk) -
 async def test_a_bundle_carries_its_item_and_a_vouchers_code_is_told(desk: Desk) -> None:
     """The delivery is asked for the catalogue's product; what it hands over stands in the SMS to the recipient."""
     desk.payments.deliveries = {"voucher_scripted": replace(desk.delivery, name="voucher_scripted")}
-    desk.payments.callback_urls = {**desk.payments.callback_urls, "voucher_scripted": "http://127.0.0.1"}
     shop = desk.payments.deliveries["voucher_scripted"]
     shop.answers[Kind.DELIVERY].append(Succeeded("serial", FIVE, handed_over="user ama pass 4711"))  # type: ignore[attr-defined]  # a scripted one
     placed = await bundle.place(

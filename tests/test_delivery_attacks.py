@@ -26,7 +26,6 @@ from ussd_app.errors import Reason, Rejected, Unknown
 from ussd_app.groups import payouts
 from ussd_app.movement import CallbackNote, Failed, Kind, Pending
 from ussd_app.orders import LimitReached, Placed, airtime, bundle, contribution, send_money, take_back
-from ussd_app.payments.callbacks import Callbacks
 from ussd_app.tables import group_events, orders, payments
 
 __all__ = ["circle", "desk"]
@@ -53,7 +52,7 @@ async def forge(desk: Desk, monkeypatch: pytest.MonkeyPatch, reference: UUID, ex
     """A callback claims that this payment is that movement of the provider's."""
     note = CallbackNote(reference, Pending(), external_id=external_id)
     monkeypatch.setattr(desk.delivery, "parse_callback", lambda *_: note)
-    await Callbacks(desk.payments).keep("airtime_scripted", "", "application/json", b"{}")
+    await desk.callbacks.keep("airtime_scripted", "", "application/json", b"{}")
 
 
 async def external_ids(desk: Desk) -> list[str | None]:
@@ -67,7 +66,7 @@ async def test_a_callback_that_lies_about_the_id_does_not_outlive_the_answer(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It came before the provider's own answer: that one counts, or the payment could never be asked about."""
-    desk.delivery.answers[Kind.DELIVERY].append(Unknown("dropped"))
+    desk.delivery.answers[Kind.DELIVERY].append(Unknown("dropped", outage=True))
     desk.delivery.states[Kind.DELIVERY] = Unknown("no such")
     await desk.top_up()
     while not desk.delivery.submissions:
@@ -102,7 +101,6 @@ async def test_a_stock_that_many_empty_at_once_gives_each_code_once(
     shop = Shop(engine, redis, clock)
     await shop.stock("CODE-1", "CODE-2", "CODE-3")
     desk.payments.deliveries = {"voucher_sms": shop.delivery()}
-    desk.payments.callback_urls = {**desk.payments.callback_urls, "voucher_sms": "http://127.0.0.1"}
     placed = await asyncio.gather(*(buy(desk, number, delivery="voucher_sms") for number in range(1, 11)))
     assert all(isinstance(each, Placed) for each in placed)
     clock.deaths = ["delivery.submit.after_http", "settle.in_commit"] * 2  # type: ignore[attr-defined]  # a dying one
@@ -117,7 +115,7 @@ async def test_a_stock_that_many_empty_at_once_gives_each_code_once(
 
 async def test_a_copy_refused_after_a_doubtful_try_gives_nothing_back(desk: Desk) -> None:
     """Taken, the answer lost, and its copy called a duplicate: it may have been delivered."""
-    desk.delivery.answers[Kind.DELIVERY].extend([Unknown("dropped"), Rejected(Reason.DUPLICATE)])
+    desk.delivery.answers[Kind.DELIVERY].extend([Unknown("dropped", outage=True), Rejected(Reason.DUPLICATE)])
     desk.delivery.states[Kind.DELIVERY] = Unknown("no id")
     await desk.top_up()
     await desk.run(HOUR)

@@ -253,7 +253,7 @@ async def test_postgres_away_stores_no_callback(
     how: str,
 ) -> None:
     """Callbacks and reports are not answered 2xx, and in time; both are stored once it is back."""
-    addresses = f"{application.callback_urls['mtn_momo']}/collection/{uuid4()}", application.report_urls["mtn"]
+    addresses = application.callback_url("mtn_momo", f"collection/{uuid4()}"), application.report_urls["mtn"]
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         await asyncio.gather(*(http.post(address, json={}) for address in addresses))
         async with postgres_wire.away(how):

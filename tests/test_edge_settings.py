@@ -22,7 +22,8 @@ DOCUMENTED = tuple(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").
 CLASSES: tuple[type[Environment], ...] = (
     Settings, africastalking.Settings, hubtel.Settings, mtn.Settings,
     *(import_module(f"ussd_app.{name}").Settings
-      for name in ("senders.africastalking", "senders.mtn", "senders.console", "operators.mtn_momo")),
+      for name in ("senders.africastalking", "senders.mtn", "senders.console", "operators.mtn_momo", "operators.airtel",
+                   "operators.daraja", "networks")),
 )  # fmt: skip
 READ = {f"{cls.model_config.get('env_prefix', '')}{name}".upper() for cls in CLASSES for name in cls.model_fields}
 PUBLIC = {"PUBLIC_URL": "https://pay.example.org", "AT_USSD_SECRET": "a", "MTN_USSD_SECRET": "b"}

@@ -22,6 +22,7 @@ from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.orders import send_money
+from ussd_app.payments import floats
 from ussd_app.payments.schedule import CHECK_AGES, PATIENCE
 from ussd_app.tables import audit, orders, payments
 
@@ -214,7 +215,11 @@ async def test_opposite_transfers_between_two_operators_never_deadlock(desk: Des
         "mtn": ScriptedOperator(name="mtn"),
         "telecel": ScriptedOperator(name="telecel", countries={"GH": akua.network or ""}),
     }
-    desk.payments.callback_urls = dict.fromkeys(desk.payments.operators, "http://127.0.0.1")
+    desk.orders.routes.operators = desk.payments.operators
+    async with desk.engine.begin() as connection:
+        for name in desk.payments.operators:
+            hundred, now = Money.of(100, "GHS"), desk.clock.now()
+            assert await floats.put(connection, f"float:{name}", hundred, note="bank", at=now)
     for number in range(20):
         payer, payee = (AMA, akua) if number % 2 else (akua, AMA)
         await send_money.place(
@@ -277,9 +282,9 @@ async def test_a_worker_outlives_an_absence_of_postgres(
 
 
 async def test_being_busy_first_does_not_use_up_the_tries_after_a_lost_answer(desk: Desk) -> None:
-    """Five times busy, then one dropped line before the request arrived: it is sent again, under its reference."""
-    busy = [Throttled(2.0, "busy")] * 5
-    desk.operator.answers[Kind.DISBURSEMENT].extend([*busy, Unknown("dropped")])
+    """Twice busy, then one dropped line before the request arrived: it is sent again, under its reference."""
+    busy = [Throttled(2.0, "busy")] * 2
+    desk.operator.answers[Kind.DISBURSEMENT].extend([*busy, Unknown("dropped", outage=True)])
     desk.operator.states[Kind.DISBURSEMENT] = Unknown("404")
     await desk.send()
     await desk.run(1800)
@@ -323,16 +328,17 @@ class World(ScriptedOperator):
             self.book.setdefault(request.reference, self._movement(request))
         await self._line()
         if mood.endswith("dropped"):
-            raise Unknown("dropped")
+            raise Unknown("dropped", outage=True)
         if mood.endswith("busy"):
-            raise Throttled(2.0, "busy")
+            raise Throttled(2.0, "busy", outage=True)
         return Pending()
 
     async def check(self, request: Request) -> Status:
         """The truth of this second, if it gets through."""
         await self._line()
         if not self.quiet and self.chance.random() < 0.25:
-            raise self.chance.choice([Unknown("dropped"), Throttled(2.0), Rejected(Reason.NOT_AUTHORISED)])
+            lost = Unknown("dropped", outage=True), Throttled(2.0, outage=True)
+            raise self.chance.choice([*lost, Rejected(Reason.NOT_AUTHORISED)])
         known, now = self.book.get(request.reference), self.clock.seconds
         if known is None:
             raise Unknown("404")

@@ -41,6 +41,13 @@ async def test_a_cycle_gives_everybody_the_pot_once_and_ends(circle: Circle) -> 
     assert [event.details["number"] for event in told] == [1, 2, 3, 4, 1]
 
 
+async def test_shares_of_any_size_are_owed(circle: Circle) -> None:
+    """Amounts are eight bytes wide, whatever they are multiplied with."""
+    susu = await running(circle, share="90000")
+    await susu.all_pay(90_000)
+    assert (await susu.pots())[0] == 450_000
+
+
 async def test_who_may_start_and_when(circle: Circle) -> None:
     """An officer, with enough members, once; the same run again is told the same."""
     susu = await found(circle, 4)

@@ -15,7 +15,9 @@ from world import AT, EVENT, MADAPI, FakeSessions, Store, World, aggregator
 from ussd_app import web
 from ussd_app.aggregators import africastalking
 from ussd_app.config import Settings, SettingsError, load
+from ussd_app.web.doors import secret_of
 
+OWN = secret_of("s3cret", "collection/6f0c-1")  # of the address of one payment
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = {"content-type": "application/json"}
 
@@ -147,7 +149,8 @@ def test_public_address_needs_a_secret() -> None:
     [
         ("POST", "/callbacks/mtn_momo/s3cret", ("mtn_momo", "")),
         ("PUT", "/callbacks/mtn_momo/s3cret/collection", ("mtn_momo", "collection")),
-        ("PUT", "/callbacks/mtn_momo/s3cret/collection/6f0c-1", ("mtn_momo", "collection/6f0c-1")),
+        ("PUT", f"/callbacks/mtn_momo/{OWN}/collection/6f0c-1", ("mtn_momo", "collection/6f0c-1")),
+        ("POST", f"/callbacks/mtn_momo/{OWN}/collection/6f0c-1/status", ("mtn_momo", "collection/6f0c-1/status")),
         ("POST", "/sms/mtn/s3cret/reports", ("mtn", "reports")),
         ("POST", "/sms/mtn/s3cret/inbound", ("mtn", "inbound")),
     ],
@@ -169,7 +172,11 @@ async def test_callback_is_stored_as_it_came(method: str, path: str, kept: tuple
         ("POST", "/callbacks/telecel/s3cret", "127.0.0.1", 404),
         ("POST", "/callbacks/mtn_momo/s3cret", "198.51.100.1", 403),
         ("POST", "/callbacks/mtn_momo/guess", "198.51.100.1", 404),
-        ("POST", "/callbacks/mtn_momo/s3cret/a/b/c", "127.0.0.1", 404),
+        ("POST", f"/callbacks/mtn_momo/{OWN}/collection/6f0c-1/a/b", "127.0.0.1", 404),
+        ("POST", "/callbacks/mtn_momo/s3cret/collection/6f0c-1", "127.0.0.1", 404),
+        ("POST", f"/callbacks/mtn_momo/{OWN}/collection/6f0c-2", "127.0.0.1", 404),
+        ("POST", f"/callbacks/mtn_momo/{OWN}", "127.0.0.1", 404),
+        ("POST", f"/callbacks/mtn_momo/{OWN}/collection/6f0c-1", "198.51.100.1", 403),
         ("POST", "/callbacks/mtn_momo/s3cret/%00", "127.0.0.1", 404),
         ("GET", "/callbacks/mtn_momo/s3cret", "127.0.0.1", 405),
         ("POST", "/sms/mtn/guess/reports", "127.0.0.1", 404),

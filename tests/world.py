@@ -14,6 +14,7 @@ from ussd_app.clock import Clock
 from ussd_app.config import load, provider
 from ussd_app.sessions import Copy, Hop, Late
 from ussd_app.ussd import Effects, Reply, Turn
+from ussd_app.web.doors import Door
 from ussd_app.web.hops import Conversation, Hops, Sessions
 
 WORDS = {
@@ -166,7 +167,7 @@ class World:
     @property
     def app(self) -> Starlette:
         """The application."""
-        door = web.Door("s3cret", ("127.0.0.0/8", "192.0.2.0/24"))
+        door = Door("s3cret", ("127.0.0.0/8", "192.0.2.0/24"))
         return web.build(
             web.Parts(
                 aggregators={each.name: each for each in self.aggregators},
@@ -176,6 +177,7 @@ class World:
                 reports={"mtn": door},
                 keep_report=self.store.keep,
                 checks=self.checks,
+                now=self.clock.now,
                 hop_seconds=self.hop_seconds,
             )
         )

@@ -4,9 +4,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, TypeVar
+from uuid import UUID
 
 import typer
 import uvicorn
@@ -17,7 +18,10 @@ from ussd_app.commands import bench as bench_command
 from ussd_app.commands import demo as demo_command
 from ussd_app.commands import dial as dial_command
 from ussd_app.commands import doctor as doctor_command
+from ussd_app.commands import register_till as register_till_command
 from ussd_app.commands import setup_momo as setup_momo_command
+from ussd_app.commands import treasury
+from ussd_app.commands.phone import NoScreen
 from ussd_app.config import Settings, SettingsError, is_loopback, load
 from ussd_app.deliveries import voucher_sms
 from ussd_app.embedded import EmbeddedError
@@ -183,34 +187,84 @@ def setup_momo(
     asyncio.run(run())
 
 
+@cli.command("register-till")
+def register_till(
+    operator: Annotated[str, typer.Argument(help="an operator at whose till people pay")] = "daraja",
+) -> None:
+    """Tell an operator where payments to our till are confirmed."""
+    _run(lambda application: register_till_command.run(application, operator))
+
+
 @cli.command()
 def vouchers(
     product: Annotated[str, typer.Argument(help="the product, as menus/bundles.toml calls it")],
     codes: Annotated[Path, typer.Argument(help="a file of codes or credentials, one a line", exists=True)],
 ) -> None:
     """Add voucher codes to the stock that is sold from the menus; all of a file, or none."""
-    settings, stores = app.with_stores(load(Settings))
-    _migrate(settings)
 
-    async def run() -> int:
-        async with app.Application(settings) as application:
-            seals = Seals(settings.secret_keys, voucher_sms.PURPOSE)
+    async def run(application: app.Application) -> None:
+        async with application:
+            seals = Seals(application.settings.secret_keys, voucher_sms.PURPOSE)
             lines = codes.read_text().splitlines()
-            return await voucher_sms.stock(application.engine, seals, product, lines, application.clock.now())
+            added = await voucher_sms.stock(application.engine, seals, product, lines, application.clock.now())
+            typer.echo(f"{added} codes of {product} added")
 
-    try:
-        typer.echo(f"{asyncio.run(run())} codes of {product} added")
-    finally:
-        if stores:
-            stores.stop()
+    _run(run)
+
+
+@cli.command("float")
+def float_(
+    operator: Annotated[str | None, typer.Argument(help="whose; all are shown where none is named")] = None,
+    amount: Annotated[str, typer.Option("--put", help="put there from a bank; below zero: taken out")] = "",
+    side: Annotated[str, typer.Option(help="collection or disbursement, where they are two accounts")] = "disbursement",
+    note: Annotated[str, typer.Option(help="the bank's reference")] = "",
+) -> None:
+    """Show what operators hold for us, or book what a treasurer has moved between a bank and one of them."""
+    if operator is None:
+        _run(treasury.show)
+    else:
+        _run(lambda application: treasury.put(application, operator, amount, side, note))
+
+
+@cli.command()
+def parked() -> None:
+    """List the payments that wait for a person, and what callbacks have claimed about each."""
+    _run(treasury.parked)
+
+
+@cli.command()
+def decide(
+    payment: Annotated[UUID, typer.Argument(help="its id, as `parked` shows it")],
+    by: Annotated[str, typer.Option(help="who decides, for the audit")],
+    receipt: Annotated[str, typer.Option(help="the operator's own id of it, from its statement")] = "",
+    *,
+    paid: Annotated[bool, typer.Option("--paid/--unpaid", help="what the operator's statement shows")],
+) -> None:
+    """Make a parked payment final by hand: its order goes on, or what was collected goes back."""
+    _run(lambda application: treasury.decide(application, payment, paid=paid, receipt=receipt, by=by))
 
 
 @cli.command()
 def bench(
     seconds: Annotated[float, typer.Option(help="for each measurement")] = 10.0,
+    outage_seconds: Annotated[float, typer.Option(help="how long an operator is away, with --outage")] = 300.0,
+    *,
+    outage: Annotated[bool, typer.Option("--outage", help="measure an operator's absence too: minutes")] = False,
 ) -> None:
     """Measure this machine against a floor app, and print ratios."""
-    raise typer.Exit(bench_command.run(seconds))
+    raise typer.Exit(bench_command.run(seconds, outage_seconds if outage else 0.0))
+
+
+def _run(command: Callable[[app.Application], Coroutine[None, None, None]]) -> None:
+    """Run what needs the stores and nothing else, and end what was started for it."""
+    settings, stores = app.with_stores(load(Settings))
+    _migrate(settings)
+    log.configure(settings.log_level)
+    try:
+        asyncio.run(command(app.Application(settings)))
+    finally:
+        if stores:
+            stores.stop()
 
 
 def _migrate(settings: Settings) -> None:
@@ -219,20 +273,17 @@ def _migrate(settings: Settings) -> None:
 
 
 # What a person can mend.
-PLAIN = (SettingsError, EmbeddedError, menus.MenuFaults, setup_momo_command.SetupError, voucher_sms.BadLine)
+PLAIN = (
+    SettingsError, EmbeddedError, menus.MenuFaults, setup_momo_command.SetupError, voucher_sms.BadLine,
+    treasury.TreasuryError, NoScreen, register_till_command.RegisterError,
+)  # fmt: skip
 
 
 def _said_plainly(command: Callable[[], Result]) -> Result:
     """Run, and turn what is PLAIN into one line and exit code 2."""
     try:
         return command()
-    except (
-        SettingsError,
-        EmbeddedError,
-        menus.MenuFaults,
-        setup_momo_command.SetupError,
-        voucher_sms.BadLine,
-    ) as error:
+    except PLAIN as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
 

@@ -5,6 +5,7 @@ import gc
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Self
@@ -21,8 +22,10 @@ from starlette.routing import BaseRoute, Mount
 from ussd_app import embedded, http, log, menus, redis_client, web, worker
 from ussd_app.actions import Services
 from ussd_app.aggregators import Aggregator
+from ussd_app.breakers import Breakers
+from ussd_app.callbacks import Callbacks
 from ussd_app.clock import Clock
-from ussd_app.config import Settings, SettingsError, load, provider
+from ussd_app.config import Calling, Settings, SettingsError, load, provider
 from ussd_app.conversation import Conversation
 from ussd_app.deliveries import Delivery
 from ussd_app.groups import Groups, members
@@ -31,16 +34,19 @@ from ussd_app.insights import Insight
 from ussd_app.jobs import Jobs
 from ussd_app.menus.model import Limits, Menus
 from ussd_app.messages import Messages
+from ussd_app.movement import Acknowledged, Signing
 from ussd_app.operators import Operator
 from ussd_app.orders import Orders
 from ussd_app.payments import Payments
-from ussd_app.payments.callbacks import Callbacks
+from ussd_app.routes import Routes
 from ussd_app.sandbox import Sandbox
 from ussd_app.senders import Sender
 from ussd_app.sessions import Sessions
 from ussd_app.sims import Sims
 from ussd_app.subscribers import Subscribers
-from ussd_app.web import Door, Parts
+from ussd_app.till import Tills
+from ussd_app.web import Parts
+from ussd_app.web.doors import Door, secret_of
 from ussd_app.web.hops import Hops
 
 POOL_CONNECTIONS = 20  # to Postgres, of one process
@@ -101,12 +107,20 @@ class Application:
         self.menus: Menus = menus.load(menus_dir(settings), limits=self.limits, zone=settings.zone)
         jobs, random = Jobs(self.jobs), random or SystemRandom()
         self.messages = Messages(self.engine, jobs, self.senders, lambda: self.menus, self.clock, self.redis)
-        self.payments = Payments(self.engine, jobs, self.operators, self.deliveries, self.clock, self.callback_urls)
+        self.payments = Payments(
+            self.engine, jobs, self.operators, self.deliveries, self.clock, self.callback_url,
+            Breakers(self.redis, self.clock), random,
+        )  # fmt: skip
+        self.tills = Tills(self.payments, self.messages, settings)
         self.groups = Groups(self.engine, jobs, self.messages, self.clock, settings, random)
-        self.orders = Orders(self.engine, self.payments, self.messages, self.groups, self.clock, settings, random)
+        routes = Routes(self.engine, self.operators, self.clock)
+        self.orders = Orders(
+            self.engine, self.payments, self.messages, self.groups, self.clock, settings, random, routes
+        )
         self.subscribers = Subscribers(self.engine, self.messages, self.clock, settings.keys("pin"))
         self.sims = Sims(self.engine, jobs, self.insight, self.clock, settings.keys("sim"))
         worker.register(self.jobs, self.orders, self.sims)
+        worker.register_till(self.jobs, self.tills)
         self._opened = AsyncExitStack()
 
     @property
@@ -128,18 +142,19 @@ class Application:
 
     @property
     def callback_urls(self) -> Mapping[str, str]:
-        """Where each provider calls back, up to and with its secret."""
-        return self._urls("callbacks", self._callers)
+        """Where each provider calls back, as it is registered with it."""
+        return {name: self.callback_url(name) for name in self._callers}
+
+    def callback_url(self, name: str, path: str = "") -> str:
+        """Where a provider calls back about what the path names, such as ``collection/<reference>``."""
+        secret = secret_of(self._doors[name].secret, path)
+        return f"{self.settings.public_url}/callbacks/{name}/{secret}{f'/{path}' if path else ''}"
 
     @property
     def report_urls(self) -> Mapping[str, str]:
         """Where each sender posts its delivery reports."""
-        urls = self._urls("sms", dict.fromkeys(self.senders, "senders"))
-        return {name: f"{url}/reports" for name, url in urls.items()}
-
-    def _urls(self, path: str, names: Mapping[str, str]) -> Mapping[str, str]:
         public = self.settings.public_url
-        return {name: f"{public}/{path}/{name}/{self._door(folder, name).secret}" for name, folder in names.items()}
+        return {name: f"{public}/sms/{name}/{self._door('senders', name).secret}/reports" for name in self.senders}
 
     @property
     def checks(self) -> Mapping[str, Callable[[], Awaitable[object]]]:
@@ -169,11 +184,12 @@ class Application:
         parts = Parts(
             aggregators=self.aggregators,
             hops=Hops(sessions, conversation, self.clock),
-            callbacks={name: self._door(folder, name) for name, folder in self._callers.items()},
+            callbacks=self._doors,
             keep_callback=self._keep_callback,
             reports={name: self._door("senders", name) for name in self.senders},
             keep_report=self.messages.keep_report,
             checks=self.checks,
+            now=self.clock.now,
         )
         sandbox = (
             Sandbox(self.settings, self.clock, self.http, {**self.callback_urls, **self.report_urls})
@@ -205,7 +221,7 @@ class Application:
     async def _keep_callback(self, name: str, path: str, content_type: str, body: bytes) -> None:
         """What tells of a SIM goes to those who watch them, everything else to the payment it names."""
         if self.insight is None or name != f"{INSIGHTS}{self.insight.name}":
-            await Callbacks(self.payments).keep(name, path, content_type, body)
+            await Callbacks(self.payments, self.tills).keep(name, path, content_type, body)
         elif answer := self.insight.parse_callback(body):
             swapped = await self.sims.keep_answer(answer)
             if swapped:
@@ -239,11 +255,21 @@ class Application:
     def _door(self, folder: str, name: str) -> Door:
         """Who may call back: whoever knows the provider's own secret, else one made from ours."""
         settings = load(provider(folder, name.removeprefix(INSIGHTS)).Settings)
-        secret = getattr(settings, "callback_secret", None)
+        calling = settings if isinstance(settings, Calling) else Calling.model_construct()
+        client = self.payments.providers.get(name) if folder != "senders" else None
         return Door(
-            secret.get_secret_value() if secret else self.settings.callback_secret(name),
-            getattr(settings, "allowed_ips", ()),
+            calling.callback_secret.get_secret_value()
+            if calling.callback_secret
+            else self.settings.callback_secret(name),
+            calling.allowed_ips,
+            calling,
+            client.authentic if isinstance(client, Signing) else None,
+            client.acknowledge if isinstance(client, Acknowledged) else None,
         )
+
+    @cached_property
+    def _doors(self) -> Mapping[str, Door]:
+        return {name: self._door(folder, name) for name, folder in self._callers.items()}
 
     async def _redis_answers(self) -> None:
         await asyncio.wait_for(self.redis.ping(), 1)

@@ -6,11 +6,12 @@ import re
 from importlib import import_module
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, NonNegativeInt, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
@@ -41,6 +42,12 @@ Segment = Annotated[SecretStr, AfterValidator(_is_segment)]  # a secret that sta
 
 
 NAMED_BY = {"insights": "SIM_CHECKS"}  # the variable that names a folder's files, where it is not called like it
+# What one Ghanaian cedi is worth elsewhere, in round figures.
+UNITS = {
+    "BIF": 250, "CDF": 200, "ETB": 10, "GMD": 5, "GNF": 700, "KES": 10, "LRD": 15, "LSL": 2, "MGA": 400, "MWK": 150,
+    "MZN": 5, "NGN": 100, "RWF": 100, "SLE": 2, "SSP": 400, "SZL": 2, "TZS": 200, "UGX": 300, "XAF": 50, "XOF": 50,
+    "ZAR": 2, "ZMW": 2, "ZWG": 2,
+}  # fmt: skip
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -62,6 +69,18 @@ class Environment(BaseSettings):
         return value
 
 
+def _serving(country: str) -> tuple[str, ...]:
+    """Every operator's file whose COUNTRIES names this one."""
+    folder = import_module("ussd_app.operators").__path__
+    names = sorted(found.name for found in iter_modules(folder))
+    return tuple(name for name in names if country in getattr(provider("operators", name), "COUNTRIES", ()))
+
+
+def _cedis(worth: int) -> Any:  # noqa: ANN401 - pydantic's own
+    """The default of an amount, by the country that was set before it."""
+    return Field(default_factory=lambda data: worth * UNITS.get(CURRENCIES.get(data.get("country"), ""), 1))
+
+
 class Settings(Environment):
     """What the whole application shares. Documented for people in ``.env.example``."""
 
@@ -73,15 +92,20 @@ class Settings(Environment):
     data_dir: Path = Path(".data")
     country: str = "GH"
     aggregators: Names = ("africastalking", "mtn")
-    operators: Names = ("mtn_momo",)
+    operators: Names = Field(
+        default_factory=lambda data: _serving(data.get("country", "")),
+        description="files of ussd_app/operators; unset, all that serve COUNTRY",
+    )
     senders: Names = ("mtn", "africastalking", "console")
     deliveries: Names = ("airtime_africastalking", "bundles_africastalking", "voucher_sms")
     sim_checks: str | None = None  # who is asked whether a SIM was swapped, where the aggregator does not show it
     menus_dir: Path | None = None
-    daily_limit: PositiveInt = 5_000  # major units a person may send in 24 hours
-    payment_limit: PositiveInt = 2_000  # major units in one payment
-    secured_daily_limit: PositiveInt = 20_000  # the same of somebody who has set a PIN
-    secured_payment_limit: PositiveInt = 5_000
+    # Major units of the country's currency; unset, so many cedis' worth of it.
+    daily_limit: PositiveInt = _cedis(5_000)  # what a person may send in 24 hours
+    payment_limit: PositiveInt = _cedis(2_000)  # and in one payment
+    secured_daily_limit: PositiveInt = _cedis(20_000)  # the same of somebody who has set a PIN
+    secured_payment_limit: PositiveInt = _cedis(5_000)
+    float_alert: PositiveInt = _cedis(20_000)  # a float that is left with less by a payout is reported
     payments_per_hour: PositiveInt = 20
     new_recipients_per_day: PositiveInt = 10  # whom a person has never paid before
     groups_per_person: PositiveInt = 10

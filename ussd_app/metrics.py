@@ -16,6 +16,13 @@ PAYMENTS = Counter("payments", "Payments that became final", ("operator", "kind"
 PROVIDER_SECONDS = Histogram("provider_seconds", "Calls to outside parties", ("provider", "call"))
 TOKEN_REFRESHES = Counter("token_refreshes", "Access tokens fetched", ("provider",))
 SMS = Counter("sms", "SMS attempts", ("sender", "outcome"))
+BREAKER_OPEN = Gauge(
+    "breaker_open",
+    "Whether calls to an outside party are held back (1) or made (0)",
+    ("provider", "call"),
+    multiprocess_mode="mostrecent",  # the process that opens a breaker is rarely the one that closes it
+)
+BREAKER_OPENINGS = Counter("breaker_openings", "Times a breaker opened", ("provider", "call"))
 OLDEST_DUE_JOB_SECONDS = Gauge(
     "oldest_due_job_seconds", "Age of the oldest job that should be running", multiprocess_mode="mostrecent"
 )

@@ -19,8 +19,11 @@ from sqlalchemy import text
 from ussd_app import log, metrics
 from ussd_app.groups.jobs import JOBS
 from ussd_app.jobs import MONEY
+from ussd_app.msisdn import CURRENCIES
 from ussd_app.orders import Orders
+from ussd_app.payments import floats, recovery
 from ussd_app.sims import Sims
+from ussd_app.till import Tills
 
 CONCURRENCY = 20  # jobs at once; most of each is waiting for a provider
 POLL_SECONDS = 0.5
@@ -74,11 +77,25 @@ def register(app: procrastinate.App, orders: Orders, sims: Sims) -> None:
         await messages.wake()
         async with orders.engine.connect() as connection:
             metrics.OLDEST_DUE_JOB_SECONDS.set(float((await connection.execute(OLDEST_DUE)).scalar_one()))
+        await recovery.look(orders.payments)
+
+    @app.periodic(cron="*/10 * * * *")
+    @app.task(name="floats.ask", queue="tend", queueing_lock="floats.ask")
+    async def ask_balances(timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
+        await floats.ask(orders.payments, CURRENCIES[orders.settings.country])
 
     @app.periodic(cron="17 3 * * *")
     @app.task(name="worker.sweep", queue="tend", queueing_lock="worker.sweep", pass_context=True)
     async def sweep(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
         await builtin_tasks.remove_old_jobs(context, max_hours=KEEP_FAILED_HOURS, remove_failed=True)
+
+
+def register_till(app: procrastinate.App, tills: Tills) -> None:
+    """The same of what is paid to our till."""
+
+    @app.task(name="till.look_up", retry=AGAIN)
+    async def look_up(deposit: str, number: int) -> None:
+        await tills.look_up(UUID(deposit), number)
 
 
 async def run(app: procrastinate.App, *, signals: bool = True) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from ussd_app.actions import Call, Choice, Choices, action
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Placed, TooFast, airtime, history
+from ussd_app.orders import LimitReached, Placed, PlacedSlowly, TooFast, airtime, history
 from ussd_app.orders import bundle as bundle_order
-from ussd_app.orders.steps import AmountUnfit, NotServed
+from ussd_app.orders.steps import AmountUnfit, NotServed, TooLarge, TooSmall
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,17 @@ async def bundles(call: Call, after: str | None, network: str) -> Choices:
 @action()
 async def quote(
     call: Call, recipient: Msisdn, amount: Money
-) -> Available | LimitReached | TooFast | NotServed | AmountUnfit:
+) -> Available | LimitReached | TooFast | NotServed | AmountUnfit | TooSmall | TooLarge:
     """Whether this top-up can be had. Moves nothing."""
-    return await airtime.quote(call.services.orders, call.caller, recipient, amount) or Available()
+    network = call.turn.network
+    refused = await airtime.quote(call.services.orders, call.caller, recipient, amount, network=network)
+    return refused or Available()
 
 
 @action(collects=True)
-async def place(call: Call, recipient: Msisdn, amount: Money) -> Placed | LimitReached | TooFast | NotServed:
+async def place(
+    call: Call, recipient: Msisdn, amount: Money
+) -> Placed | PlacedSlowly | LimitReached | TooFast | NotServed:
     """Order airtime, once for each run of the flow; the operator's prompt comes when the dialogue is over."""
     name = await _name(call)
     call.may_have_effect = True
@@ -126,6 +130,7 @@ async def place(call: Call, recipient: Msisdn, amount: Money) -> Placed | LimitR
         recipient=recipient,
         amount=amount,
         language=call.language,
+        network=call.turn.network,
     )
     call.may_have_effect = isinstance(placed, Placed)  # a refusal has written nothing
     return placed
@@ -139,14 +144,15 @@ async def price(
     offered = call.services.bundles().get(bundle)
     if offered is None:
         return SoldOut()
-    refused = await bundle_order.quote(call.services.orders, call.caller, recipient, offered)
+    network = call.turn.network
+    refused = await bundle_order.quote(call.services.orders, call.caller, recipient, offered, network=network)
     return refused or Priced(offered.price, offered.name)
 
 
 @action(collects=True)
 async def place_bundle(
     call: Call, recipient: Msisdn, bundle: str
-) -> Placed | SoldOut | LimitReached | TooFast | NotServed:
+) -> Placed | PlacedSlowly | SoldOut | LimitReached | TooFast | NotServed:
     """Order a bundle, once for each run of the flow; the operator's prompt comes when the dialogue is over."""
     offered = call.services.bundles().get(bundle)
     if offered is None:
@@ -161,6 +167,7 @@ async def place_bundle(
         recipient=recipient,
         bundle=offered,
         language=call.language,
+        network=call.turn.network,
     )
     call.may_have_effect = isinstance(placed, Placed)  # a refusal has written nothing
     return placed

@@ -57,6 +57,7 @@ class Waiting:
     amount: Money
     party: str
     reference: str
+    brand: str  # of who has been asked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ class Refunded:
 
 Payment = Waiting | Paid | Failed | Refunding | Refunded
 
-STATES: Mapping[str, type[Payment]] = {
-    "waiting": Waiting, "paid": Paid, "failed": Failed, "refunding": Refunding, "refunded": Refunded,
+STATES: Mapping[str, type[Paid | Failed | Refunding | Refunded]] = {
+    "paid": Paid, "failed": Failed, "refunding": Refunding, "refunded": Refunded,
 }  # fmt: skip
 
 
@@ -175,4 +176,8 @@ def _first(name: str) -> str:
 
 async def _latest(call: Call) -> NothingOpen | Payment:
     recent = await call.services.orders.recent(call.msisdn) if call.msisdn else None
-    return STATES[recent.state](recent.amount, recent.party, recent.code) if recent else NothingOpen()
+    if recent is None:
+        return NothingOpen()
+    if recent.state == "waiting":
+        return Waiting(recent.amount, recent.party, recent.code, recent.brand)
+    return STATES[recent.state](recent.amount, recent.party, recent.code)

@@ -68,7 +68,7 @@ class HasMoney:
 
 REFUSALS: Mapping[str, type[NotMember | LastOfficer | HasMoney | SimChanged | Cooling]] = {
     "not_member": NotMember, "last_officer": LastOfficer, "savings": HasMoney, "payout": HasMoney,
-    "sim_changed": SimChanged, "cooling": Cooling, "not_served": HasMoney,
+    "sim_changed": SimChanged, "cooling": Cooling, "not_served": HasMoney, "paused": HasMoney,
 }  # fmt: skip
 
 
@@ -124,14 +124,19 @@ async def leave(
     if refused:
         return refused
     group = UUID(group_id)
-    kept = await take_back.quote(call.services.orders, call.caller, group)
+    kept = await take_back.quote(call.services.orders, call.caller, group, network=call.turn.network)
     if isinstance(kept, Refused) and kept.why != "nothing":
         return refusal(kept, REFUSALS)
     left = await commit(call, departures.leave(call.services.groups, call.caller, group))
     if isinstance(left, Refused):
         return refusal(left, REFUSALS)
     await take_back.place(
-        call.services.orders, run=call.run, msisdn=call.caller, language=call.language, group_id=group
+        call.services.orders,
+        run=call.run,
+        msisdn=call.caller,
+        language=call.language,
+        group_id=group,
+        network=call.turn.network,
     )
     return LeftOwing(left.owing) if left.owing else GroupLeft()
 

@@ -7,9 +7,9 @@ from ussd_app.actions import Call, action
 from ussd_app.groups import owed, savings, views
 from ussd_app.groups.home import home
 from ussd_app.money import MAX_MAJOR, Money
-from ussd_app.orders import LimitReached, Placed, TooFast, contribution
+from ussd_app.orders import LimitReached, Placed, PlacedSlowly, TooFast, contribution
 from ussd_app.orders.contribution import NothingDue, NotMember, NotOpen
-from ussd_app.orders.steps import AmountUnfit, NotServed
+from ussd_app.orders.steps import AmountUnfit, NotServed, TooLarge, TooSmall
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,15 @@ class TooMuch:
     """More than can be paid at once."""
 
 
+Refusal = (
+    NothingDue | LimitReached | TooFast | NotMember | NotOpen | NotServed | AmountUnfit | TooSmall | TooLarge
+)  # fmt: skip
+
+
 @action(collects=True)
 async def due(
     call: Call,
-) -> Placing | NothingDue | LimitReached | TooFast | NotMember | NotOpen | NotServed | AmountUnfit:
+) -> Placing | PlacedSlowly | Refusal:
     """Pay what is due first, as home shows it; the operator's prompt comes when the dialogue is over."""
     first = (await home(call.services.groups, call.caller)).due
     if first is None:
@@ -46,7 +51,12 @@ async def due(
     if isinstance(placed, AmountUnfit):  # what its rounding adds is paid ahead
         amount = Money(-(-amount.minor // placed.step.minor) * placed.step.minor, amount.currency)
         placed = await _place(call, first.group_id, amount)
-    return Placing(first.group, amount, placed.reference) if isinstance(placed, Placed) else placed
+    match placed:
+        case PlacedSlowly():
+            return placed
+        case Placed():
+            return Placing(first.group, amount, placed.reference)
+    return placed
 
 
 @action()
@@ -76,16 +86,12 @@ async def for_days(call: Call, group_id: str, several: int) -> Owing | TooMuch |
 
 
 @action(collects=True)
-async def place(
-    call: Call, group_id: str, amount: Money
-) -> Placed | NothingDue | LimitReached | TooFast | NotMember | NotOpen | NotServed | AmountUnfit:
+async def place(call: Call, group_id: str, amount: Money) -> Placed | PlacedSlowly | Refusal:
     """Pay any amount, once for each run of the flow; the operator's prompt comes when the dialogue is over."""
     return await _place(call, UUID(group_id), amount)
 
 
-async def _place(
-    call: Call, group_id: UUID, amount: Money
-) -> Placed | NothingDue | LimitReached | TooFast | NotMember | NotOpen | NotServed | AmountUnfit:
+async def _place(call: Call, group_id: UUID, amount: Money) -> Placed | PlacedSlowly | Refusal:
     call.may_have_effect = True
     placed = await contribution.place(
         call.services.orders,
@@ -94,6 +100,7 @@ async def _place(
         language=call.language,
         group_id=group_id,
         amount=amount,
+        network=call.turn.network,
     )
     call.may_have_effect = isinstance(placed, Placed)  # a refusal has written nothing
     return placed

@@ -12,7 +12,6 @@ from ussd_app.groups.model import Member, Proposal
 from ussd_app.groups.proposals import Found
 from ussd_app.money import MAX_MAJOR, Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import serving
 from ussd_app.orders.send_money import NAME_SECONDS
 
 FIGURES_CHARS = 12
@@ -226,10 +225,13 @@ def figures(money: Money) -> str:
 
 async def _holder(call: Call, msisdn: Msisdn) -> str | None:
     """The account holder's name, where the operator gives one soon enough."""
-    operator = serving(msisdn, call.services.orders.payments.operators)
+    payments = call.services.orders.payments
+    operator = await call.services.orders.routes.find(msisdn)
+    if operator is None:
+        return None
     try:
         async with asyncio.timeout(NAME_SECONDS):
-            return await operator.name_of(msisdn) if operator else None
+            return await payments.breakers.call(operator.name, "name_of", operator.name_of, msisdn)
     except (ProviderError, TimeoutError):
         return None
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from ussd_app.actions import Call, Choice, Choices, action
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Placed, TooFast, history, send_money
+from ussd_app.orders import LimitReached, Placed, PlacedSlowly, TooFast, history, send_money
 from ussd_app.orders.history import Favourite
 from ussd_app.orders.send_money import NotReachable, SelfSend
-from ussd_app.orders.steps import AmountUnfit
+from ussd_app.orders.steps import AmountUnfit, PayoutsPaused, TooLarge, TooSmall
 
 KINDS = ("send_money",)
 FAVOURITES = 5
@@ -51,8 +51,35 @@ class Quoted:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotedOn:
+    """The same, where the recipient may be on another operator than this one."""
+
+    fee: Money
+    total: Money
+    recipient_name: str
+    brand: str
+    through: str  # its name among ours
+
+
+@dataclass(frozen=True, slots=True)
+class NotOnNetwork:
+    """The recipient is not with this operator, and may be with another of ours."""
+
+    recipient: Msisdn
+    brand: str
+    through: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotServed:
     """No operator of ours collects from the caller's own number."""
+
+
+Quotation = (
+    Quoted | QuotedOn | LimitReached | TooFast | NotReachable | NotOnNetwork | NotServed | SelfSend | PayoutsPaused
+    | AmountUnfit | TooSmall | TooLarge
+)  # fmt: skip
+Placing = Placed | PlacedSlowly | LimitReached | TooFast | NotReachable | NotServed | PayoutsPaused
 
 
 @action()
@@ -77,24 +104,54 @@ async def favourite(call: Call, code: str) -> Chosen | NotFound:
 
 
 @action()
-async def quote(
-    call: Call, recipient: Msisdn, amount: Money
-) -> Quoted | LimitReached | TooFast | NotReachable | NotServed | SelfSend | AmountUnfit:
+async def quote(call: Call, recipient: Msisdn, amount: Money) -> Quotation:
     """What sending this would cost, and whom it would reach. Moves nothing."""
-    answer = await send_money.quote(call.services.orders, call.caller, recipient, amount)
+    return await _quote(call, recipient, amount, None)
+
+
+@action()
+async def quote_through(call: Call, recipient: Msisdn, amount: Money, through: str) -> Quotation:
+    """The same through the operator the caller has chosen for the recipient."""
+    return await _quote(call, recipient, amount, through)
+
+
+@action()
+async def others(call: Call, after: str | None, recipient: Msisdn, through: str) -> Choices:
+    """The other operators of ours the recipient may be with, each under its own brand."""
+    found = {} if after else call.services.orders.routes.of_country(recipient)
+    return Choices(tuple(Choice(name, each.brand) for name, each in found.items() if name != through), more=False)
+
+
+@action(collects=True)
+async def place(call: Call, recipient: Msisdn, recipient_name: str, amount: Money) -> Placing:
+    """Order it, once for each run of the flow; the operator's prompt comes when the dialogue is over."""
+    return await _place(call, recipient, recipient_name, amount, None)
+
+
+@action(collects=True)
+async def place_through(call: Call, recipient: Msisdn, recipient_name: str, amount: Money, through: str) -> Placing:
+    """The same through the operator the confirm screen has named."""
+    return await _place(call, recipient, recipient_name, amount, through)
+
+
+async def _quote(call: Call, recipient: Msisdn, amount: Money, through: str | None) -> Quotation:
+    answer = await send_money.quote(
+        call.services.orders, call.caller, recipient, amount, network=call.turn.network, through=through
+    )
     match answer:
+        case send_money.Quote(others=True):
+            payee = answer.payee
+            return QuotedOn(answer.fee, answer.total, answer.recipient_name, payee.brand, payee.name)
         case send_money.Quote():
             return Quoted(answer.fee, answer.total, answer.recipient_name)
+        case send_money.NotOnNetwork():
+            return NotOnNetwork(recipient, answer.payee.brand, answer.payee.name)
         case NotReachable():
             return _unserved(call, answer)
     return answer
 
 
-@action(collects=True)
-async def place(
-    call: Call, recipient: Msisdn, recipient_name: str, amount: Money
-) -> Placed | LimitReached | TooFast | NotReachable | NotServed:
-    """Order it, once for each run of the flow; the operator's prompt comes when the dialogue is over."""
+async def _place(call: Call, recipient: Msisdn, recipient_name: str, amount: Money, through: str | None) -> Placing:
     sender = await call.services.subscribers.find(call.caller)
     call.may_have_effect = True
     placed = await send_money.place(
@@ -106,6 +163,8 @@ async def place(
         recipient_name=recipient_name,
         amount=amount,
         language=call.language,
+        network=call.turn.network,
+        through=through,
     )
     call.may_have_effect = isinstance(placed, Placed)  # a refusal has written nothing
     return _unserved(call, placed) if isinstance(placed, NotReachable) else placed

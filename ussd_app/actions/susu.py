@@ -12,6 +12,7 @@ from ussd_app.groups.model import Refused
 from ussd_app.groups.savings import Saved, Which
 from ussd_app.money import Money
 from ussd_app.orders import Placed, daily_payout
+from ussd_app.orders.steps import PayoutsPaused
 from ussd_app.subscribers import NoPin, PinLocked, PinWrong
 
 COMPLETE = "complete"  # every cycle that is
@@ -85,10 +86,10 @@ class SavingAgain:
     """The rest is over."""
 
 
-Refusal = NotYours | SimChanged | Cooling | NothingSaved | Paying | TooLittle | NotServed
+Refusal = NotYours | SimChanged | Cooling | NothingSaved | Paying | TooLittle | NotServed | PayoutsPaused
 REFUSALS: Mapping[str, type[Refusal]] = {
     "not_member": NotYours, "sim_changed": SimChanged, "cooling": Cooling, "nothing": NothingSaved, "paying": Paying,
-    "too_little": TooLittle, "not_served": NotServed,
+    "too_little": TooLittle, "not_served": NotServed, "paused": PayoutsPaused,
 }  # fmt: skip
 
 
@@ -116,11 +117,11 @@ async def cycles(call: Call, after: str | None, group_id: str) -> Choices:
 
 
 @action()
-async def quote(
-    call: Call, group_id: str, which: str
-) -> ToWallet | PartlyCash | NotYours | SimChanged | Cooling | NothingSaved | Paying | TooLittle | NotServed:
+async def quote(call: Call, group_id: str, which: str) -> ToWallet | PartlyCash | Refusal:
     """What taking these savings out would give. Moves nothing."""
-    found = await daily_payout.quote(call.services.orders, call.caller, UUID(group_id), _which(which))
+    found = await daily_payout.quote(
+        call.services.orders, call.caller, UUID(group_id), _which(which), network=call.turn.network
+    )
     if isinstance(found, Refused):
         return refusal(found, REFUSALS)
     if found.cash:
@@ -131,10 +132,7 @@ async def quote(
 @action()
 async def take(
     call: Call, group_id: str, which: str, pin: Pin
-) -> (
-    Placed | CashInHand | NotYours | SimChanged | Cooling | NothingSaved | Paying | TooLittle | NotServed
-    | PinWrong | PinLocked | NoPin
-):  # fmt: skip
+) -> Placed | CashInHand | Refusal | PinWrong | PinLocked | NoPin:
     """Take these savings out, once for each run of the flow."""
     refused = await unproven(call, pin)
     if refused:
@@ -146,6 +144,7 @@ async def take(
         language=call.language,
         group_id=UUID(group_id),
         which=_which(which),
+        network=call.turn.network,
     )
     placed = await commit(call, work)
     if isinstance(placed, Refused):

@@ -28,11 +28,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ussd_app import embedded, http, ledger, migrations, redis_client
+from ussd_app.commands import outage
 from ussd_app.commands.demo import send_money
 from ussd_app.commands.load import (
     CODE,
     PATH,
     Caller,
+    Figure,
     Server,
     environment,
     free_port,
@@ -71,18 +73,8 @@ class Load:
     payments: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the result."""
-
-    what: str
-    measured: str
-    target: str = ""
-    missed: bool = False
-
-
-def run(seconds: float = 10.0) -> int:
-    """Measure, and print; 1 where a target was missed."""
+def run(seconds: float = 10.0, outage_seconds: float = 0.0) -> int:
+    """Measure, and print; 1 where a target was missed. An outage of so many seconds is measured too, if any."""
     console = Console(highlight=False)
     console.print(
         f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}, "
@@ -91,6 +83,9 @@ def run(seconds: float = 10.0) -> int:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="ussd-") as directory, embedded.start(Path(directory)) as stores:
         figures = measure(Path(directory), stores.redis_url, stores.database_url, Load(seconds))
+        figures.append(uvloop.run(outage.cost(stores.redis_url)))
+        if outage_seconds:
+            figures += uvloop.run(outage.measure(stores.redis_url, stores.database_url, outage_seconds))
     table = Table("what", "measured", "target")
     for figure in figures:
         table.add_row(figure.what, figure.measured, figure.target, style="red" if figure.missed else "")

@@ -5,33 +5,44 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2 as httpx
 import uvicorn
+from phonenumbers import (
+    PhoneNumberType,
+    country_code_for_region,
+    example_number_for_type,
+    national_significant_number,
+)
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from ussd_app import http, ledger, worker
+from ussd_app import http, worker
 from ussd_app.app import Application
 from ussd_app.commands import village
 from ussd_app.commands.dial import FRAME_CHARS, framed, inbox
 from ussd_app.commands.phone import NoScreen, Phone, Screen, State
+from ussd_app.config import SettingsError
 from ussd_app.errors import ProviderError
 from ussd_app.http import call
 from ussd_app.money import Money
-from ussd_app.msisdn import CURRENCIES
-from ussd_app.operators import Kind
+from ussd_app.movement import Kind
+from ussd_app.msisdn import CURRENCIES, InvalidMsisdn, parse
+from ussd_app.payments import floats
 
+MOBILE = PhoneNumberType.MOBILE
 READING_SECONDS = 0.7  # a screen stays, so that it can be followed
 PROMPT_SECONDS = 20.0
 SMS_SECONDS = 30.0
 SCREENS_MAX = 15
-NUMBERS = ("233240000001", "233240000002", "233240000003", "233240000004", "233240000005")
+PEOPLE = len(village.PEOPLE)
+PART_OF_LIMIT = 40  # what is sent, and what a share of the village's group is: so much less than one payment may be
+PAYOUTS = 100  # of the largest amount: what each float begins with where money crosses from one operator to another
 
-# What our float at the operator holds by our own ledger.
+# What our floats hold by our own ledger, together.
 Float = Callable[[], Awaitable[Money]]
 
 
@@ -58,11 +69,14 @@ async def run(application: Application, port: int, *, stay: bool) -> int:
     if stay:
         working.append(asyncio.create_task(application.watch_menus()))
     try:
-        url = f"http://127.0.0.1:{port}"
-        well = await play(url, lambda: _our_float(application), code=application.settings.code)
+        url, numbers, amount = f"http://127.0.0.1:{port}", handsets(application), _amount(application)
+        await _fund(application, url)
+        well = await play(
+            url, lambda: _our_float(application), numbers[0], numbers[1], amount.plain, code=application.settings.code
+        )
         if stay and not told.is_set():
-            await village.settle(application, NUMBERS)
-            _invite(application.settings.service_code, url)
+            await village.settle(application, numbers, amount)
+            _invite(application.settings.service_code, url, numbers)
             await told.wait()
     finally:
         for task in working:
@@ -73,10 +87,54 @@ async def run(application: Application, port: int, *, stay: bool) -> int:
     return 0 if well else 1
 
 
-def _invite(code: str, url: str) -> None:
+def handsets(application: Application) -> list[str]:
+    """Five numbers of the country: the first operator's second, the last one's all others, so that money may cross."""
+    country, operators = application.settings.country, list(application.operators.values())
+    networks = [operators[0 if number == 1 else -1].countries[country] for number in range(PEOPLE)]
+    return [_number(country, network, each) for each, network in enumerate(networks, start=1)]
+
+
+def _number(country: str, network: str, last: int) -> str:
+    """The first number that such a network could have given out, but for its last digits."""
+    code, example = country_code_for_region(country), example_number_for_type(country, MOBILE)
+    digits = len(national_significant_number(example)) if example else 0
+    for length in (2, 3, 4):
+        for prefix in sorted((f"{each:0{length}d}" for each in range(10**length)), key=lambda text: (text < "2", text)):
+            with suppress(InvalidMsisdn):
+                msisdn = parse(f"+{code}{prefix}{last:0{digits - length}d}", country)
+                if msisdn.network == network:
+                    return msisdn.digits
+    raise SettingsError(f"no number of {network} in {country} could be made up")
+
+
+def _amount(application: Application) -> Money:
+    settings = application.settings
+    return Money.of(settings.payment_limit // PART_OF_LIMIT, CURRENCIES[settings.country])
+
+
+async def _fund(application: Application, url: str) -> None:
+    """Let our ledger and the sandbox's books begin equal, and with enough to pay out where money crosses."""
+    paying, settings = application.payments, application.settings
+    currency, wanted = (
+        CURRENCIES[settings.country],
+        Money.of(settings.payment_limit * PAYOUTS, CURRENCIES[settings.country]),
+    )
+    held: dict[str, dict[str, str]] = {}
+    for name in application.operators if len(application.operators) > 1 else ():
+        account = paying.float_account(name, Kind.DISBURSEMENT)
+        async with application.engine.begin() as connection:
+            lacking = wanted - await floats.available(connection, account, currency)
+            if lacking.minor > 0:
+                await floats.put(connection, account, lacking, note="the demo's bank", at=application.clock.now())
+            held[name] = {currency: (await floats.available(connection, account, currency)).plain}
+    async with http.client() as client:
+        await call(client, "PUT", f"{url}/sandbox/books", json=held)
+
+
+def _invite(code: str, url: str, numbers: list[str]) -> None:
     handsets = "\n".join(
         f"  {Path(sys.argv[0])} dial '{code}' --as {number} --url {url}   # {name}, {office}"
-        for number, name, office in zip(NUMBERS, village.PEOPLE, ("chair", "secretary", "treasurer"), strict=False)
+        for number, name, office in zip(numbers, village.PEOPLE, ("chair", "secretary", "treasurer"), strict=False)
     )
     Console(highlight=False, soft_wrap=True).print(
         f"\nStill up at {url}; Ctrl-C ends it. Three handsets, each for a terminal of its own (PIN {village.PIN}):\n"
@@ -89,12 +147,11 @@ def _invite(code: str, url: str) -> None:
 async def play(
     url: str,
     our_float: Float,
+    payer: str,
+    recipient: str,
+    amount: str,
     *,
     code: str = "920*55",
-    payer: str = "233240000001",
-    recipient: str = "233240000002",
-    amount: str = "50",
-    operator: str = "mtn_momo",
     reading_seconds: float = READING_SECONDS,
 ) -> bool:
     """Send money and show it; whether all of it arrived and the sandbox's books moved as our ledger did.
@@ -105,7 +162,7 @@ async def play(
     async with http.client() as client:
         sender, receiver = (Phone(client, url, number, code=code) for number in (payer, recipient))
         ours = await our_float()
-        theirs = await _their_float(client, url, operator, ours.currency)
+        theirs = await _their_float(client, url, ours.currency)
         console.rule(f"{payer} dials *{code}# and sends {amount} to {recipient}")
         async for typed, screen in send_money(sender, recipient, amount, "Ama"):
             console.print(Text(f"> {typed}", style="bold"))
@@ -113,8 +170,8 @@ async def play(
             await asyncio.sleep(reading_seconds)
         arrived = await _approve(console, sender, receiver)
         ours = await our_float() - ours
-        theirs = await _their_float(client, url, operator, ours.currency) - theirs
-    console.print(f"What {operator} holds for us grew by {theirs} in the sandbox's books, by {ours} in our ledger.")
+        theirs = await _their_float(client, url, ours.currency) - theirs
+    console.print(f"What operators hold for us grew by {theirs} in the sandbox's books, by {ours} in our ledger.")
     console.print("They agree." if ours == theirs else "THEY DIFFER.", style="green" if ours == theirs else "red")
     return arrived and ours == theirs
 
@@ -127,8 +184,8 @@ async def send_money(phone: Phone, recipient: str, amount: str, name: str) -> As
         (r"^Language", "1"),
         (r"your name", name),
         (r"^Send money\n", recipient),
-        (r"^Amount", amount),
-        (r"^Send .* to ", "1"),
+        (r"^Amount", amount.removesuffix(".00")),
+        (r"^1 Confirm$", "1"),
         (r"^3\b.*Send money", "3"),
         (r"^2\b", "2"),
     )
@@ -169,21 +226,20 @@ async def _next_sms(phone: Phone, seen: int) -> State | None:
 
 
 async def _our_float(application: Application) -> Money:
-    """What our ledger says the first operator holds for us."""
-    name, operator = next(iter(application.operators.items()))
+    """What our ledger says all operators hold for us."""
     currency = CURRENCIES[application.settings.country]
     async with application.engine.connect() as connection:
-        account = ledger.float_account(name, Kind.COLLECTION, shared=operator.one_float)
-        sums = await ledger.sums(connection, account, currency)
-    return Money(sums.debits_posted - sums.credits_posted, currency)
+        shown = await floats.show(connection, application.payments, currency)
+    return sum((each.held for each in shown), Money(0, currency))
 
 
-async def _their_float(client: httpx.AsyncClient, url: str, operator: str, currency: str) -> Money:
-    """What the operator holds for us by its own books."""
+async def _their_float(client: httpx.AsyncClient, url: str, currency: str) -> Money:
+    """What the operators hold for us by their own books."""
     try:
         books = (await call(client, "GET", f"{url}/sandbox/books")).json()
     except ProviderError as error:
         raise NoScreen(f"no answer from {url}: {error}") from error
     if not isinstance(books, dict):
         raise NoScreen(f"no sandbox at {url}: set SANDBOX=1")
-    return Money.of(books["operators"][operator]["balances"][currency], currency)
+    held = (Money.of(each["balances"][currency], currency) for each in books["operators"].values())
+    return sum(held, Money(0, currency))

@@ -1,6 +1,6 @@
 """`ussd-app doctor`: one line for everything that must be right before a phone dials."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from uuid import uuid4
 
@@ -8,6 +8,7 @@ import typer
 
 from ussd_app import msisdn
 from ussd_app.app import Application
+from ussd_app.breakers import CALLS, FAILURES
 from ussd_app.money import Money
 from ussd_app.operators import Kind, Request
 from ussd_app.senders import Outgoing
@@ -37,6 +38,9 @@ async def run(application: Application, send_sms: str | None, collect: str | Non
             except Exception as error:  # noqa: BLE001 - a doctor names every illness
                 well = False
                 typer.echo(f"WRONG {what}: {type(error).__name__} {error}".rstrip())
+        async for line in _resting(application):
+            well = False
+            typer.echo(f"WRONG {line}")
     return 0 if well else 1
 
 
@@ -58,7 +62,18 @@ def _credentials(application: Application) -> Iterator[tuple[str, Look]]:
     currency = msisdn.CURRENCIES[application.settings.country]
     for name, operator in application.operators.items():
         for kind in (Kind.COLLECTION, Kind.DISBURSEMENT):
-            yield f"{name} {kind}: token and balance", partial(operator.balance, kind, currency)
+            url = application.callback_url(name, f"balance/{kind}")
+            ask = partial(application.payments.breakers.call, name, "balance", operator.balance, kind, currency, url)
+            yield f"{name} {kind}: token and balance", ask
+
+
+async def _resting(application: Application) -> AsyncIterator[str]:
+    """What nobody is asked for now, since it failed every time."""
+    for name in application.payments.providers:
+        for call in CALLS:
+            seconds = await application.payments.breakers.resting(name, call)
+            if seconds:
+                yield f"{name} {call}: failed {FAILURES} times in a row, rests {seconds:.0f} s more"
 
 
 def _sms(application: Application, number: msisdn.Msisdn) -> Iterator[tuple[str, Look]]:
@@ -70,6 +85,7 @@ def _collections(application: Application, number: msisdn.Msisdn) -> Iterator[tu
     amount = Money.of(1, msisdn.CURRENCIES[application.settings.country])
     for name, operator in application.operators.items():
         reference = uuid4()
-        url = f"{application.callback_urls[name]}/{Kind.COLLECTION}/{reference}"
+        url = application.callback_url(name, f"{Kind.COLLECTION}/{reference}")
         request = Request(reference, Kind.COLLECTION, number, amount, "doctor", "Trial", url)
-        yield f"{name}: collection of {amount} from {number.masked}", partial(operator.submit, request)
+        ask = partial(application.payments.breakers.call, name, Kind.COLLECTION, operator.submit, request)
+        yield f"{name}: collection of {amount} from {number.masked}", ask

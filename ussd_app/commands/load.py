@@ -47,6 +47,16 @@ def percentiles(seconds: Sequence[float], high: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the result."""
+
+    what: str
+    measured: str
+    target: str = ""
+    missed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A web server of one process."""
 

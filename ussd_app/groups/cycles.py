@@ -171,7 +171,8 @@ async def _open(groups: Groups, connection: AsyncConnection, group: Group, cycle
     await connection.execute(update(rounds).where(r.id == turn.id).values(state="open"))
     # Whoever joined since the cycle began has no turn in it, and owes it nothing.
     there = (m.group_id == group.id) & (m.state == "active") & (m.joined_at <= cycle["started_at"])
-    owing = select(literal(turn.id, d.round_id.type), m.id, m.slots * cycle["share"]).where(there)
+    due = m.slots * literal(cycle["share"], d.amount.type)
+    owing = select(literal(turn.id, d.round_id.type), m.id, due).where(there)
     await connection.execute(dues.insert().from_select(["round_id", "member_id", "amount"], owing))
     told: dict[str, Any] = {"member": turn.beneficiary, "round_id": turn.id, "number": turn.number}
     await events.record(groups, connection, group.id, "round_opened", **told)

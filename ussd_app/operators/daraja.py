@@ -91,7 +91,7 @@ class Settings(Calling):
     command_id: Literal["BusinessPayment", "SalaryPayment", "PromotionPayment"] = "BusinessPayment"
     response_type: Literal["Completed", "Cancelled"] = "Completed"  # of a payment our validation does not answer
     c2b_version: Literal["v1", "v2"] = "v2"
-    callback_max: PositiveInt = 10_000  # major units up to which an unsigned callback is proof (design.md law 10)
+    callback_max: PositiveInt = 50_000  # major units up to which an unsigned callback is proof (design.md law 10)
     allowed_ips: Networks = ADDRESSES
 
     @field_validator("base_url")

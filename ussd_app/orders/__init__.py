@@ -8,24 +8,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from random import Random
 from typing import Any, Unpack
 from uuid import UUID, uuid4
 
-from sqlalchemy import select, text, update
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ussd_app import codes, ledger
-from ussd_app.clock import Clock
-from ussd_app.config import Settings
-from ussd_app.groups import Groups, books
-from ussd_app.ledger import Insufficient
-from ussd_app.messages import Messages
+from ussd_app import codes
+from ussd_app.groups import books
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import Kind, Pending
-from ussd_app.orders import history, limits
+from ussd_app.operators import Failed, Kind, Pending, Succeeded
+from ussd_app.orders import floats, history, limits
+from ussd_app.orders.course import Course
 from ussd_app.orders.model import (
     Asked,
     Leg,
@@ -34,59 +30,47 @@ from ussd_app.orders.model import (
     Order,
     OrderKind,
     Placed,
+    PlacedSlowly,
     Receipt,
     Recent,
-    Settling,
     Short,
     Step,
     TooFast,
     kind_named,
     order_of,
 )
-from ussd_app.payments import SUCCESSES, Change, Finding, Payments
-from ussd_app.tables import orders, payments, subscribers
+from ussd_app.payments import Finding
+from ussd_app.tables import audit, orders, payments
 
 __all__ = [
-    "Leg", "LimitReached", "Movement", "Order", "OrderKind", "Orders", "Placed", "Receipt", "Recent", "Short", "Step",
-    "TooFast",
+    "Leg", "LimitReached", "Movement", "Order", "OrderKind", "Orders", "Placed", "PlacedSlowly", "Receipt", "Recent",
+    "Short", "Step", "TooFast",
 ]  # fmt: skip
 
-UNDO = "undo:"  # an undo's step is named after the step it undoes
 
-
-class Orders:
+class Orders(Course):
     """Places orders and carries them on, one commit a change."""
-
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        payments: Payments,
-        messages: Messages,
-        groups: Groups,
-        clock: Clock,
-        settings: Settings,
-        random: Random,
-    ) -> None:
-        self.engine = engine
-        self.payments = payments
-        self.messages = messages
-        self.groups = groups
-        self.clock = clock
-        self.settings = settings
-        self.random = random
 
     async def place(self, kind: str, **asked: Unpack[Asked]) -> Placed | LimitReached | TooFast:
         """Write order, first payment, hold and job in one commit. The same run again gives the order it placed."""
-        async with self.engine.begin() as connection:
-            placed = await self.place_within(connection, kind, **asked)
+        placed = await self.try_place(kind, **asked)
         if isinstance(placed, Short):
             raise LookupError(f"{placed.account} has too little for a {kind}")  # noqa: TRY004 - a result, no type
+        return placed
+
+    async def try_place(self, kind: str, **asked: Unpack[Asked]) -> Placed | LimitReached | TooFast | Short:
+        """The same of a kind that pays out: Short where the float it is to be paid out of is."""
+        async with self.engine.begin() as connection:
+            placed = await self.place_within(connection, kind, **asked)
+        payer = self.payments.operators.get(asked["details"].get("sender_operator", ""))
+        if isinstance(placed, Placed) and payer and await self.payments.breakers.resting(payer.name, Kind.COLLECTION):
+            return PlacedSlowly(placed.reference, payer.brand)
         return placed
 
     async def place_within(
         self, connection: AsyncConnection, kind: str, **asked: Unpack[Asked]
     ) -> Placed | LimitReached | TooFast | Short:
-        """The same in the caller's commit; Short only where the first step spends what an account of ours holds."""
+        """The same in the caller's commit; Short where an account of ours holds too little."""
         values = {
             "kind": kind, "run": asked["run"], "msisdn": asked["msisdn"], "recipient": asked.get("recipient"),
             "language": asked["language"], "amount": asked["amount"].minor, "fee": asked["fee"].minor,
@@ -105,7 +89,10 @@ class Orders:
             refused = await limits.check(connection, self, kind, person, recipient, asked["amount"])
             if refused:
                 return refused
-        return await self._place(connection, values)
+        new = await self._place(connection, values)
+        if isinstance(new, Placed):
+            await self.routes.heard(connection, asked["msisdn"], asked.get("network"))
+        return new
 
     async def submit(self, payment: UUID) -> None:
         """Job: ask the operator for a payment."""
@@ -118,6 +105,13 @@ class Orders:
     async def confirm(self, payment: UUID) -> None:
         """Job: ask for its state because a callback came."""
         await self._settle(payment, await self.payments.confirm(payment))
+
+    async def decide(self, payment: UUID, finding: Succeeded | Failed, by: str) -> None:
+        """Book what a person has read of a parked payment in its operator's own statement."""
+        async with self.engine.begin() as connection:
+            detail = {"payment": str(payment), "by": by, "found": type(finding).__name__}
+            await connection.execute(audit.insert().values(at=self.clock.now(), event="decided", detail=detail))
+        await self._settle(payment, finding)
 
     async def refuses(
         self, kind: str, msisdn: Msisdn, recipient: Msisdn | None, amount: Money
@@ -147,152 +141,15 @@ class Orders:
             order = order_of(row)
             if order.group:
                 await books.lock(connection, order.group)
-            await self._lock_accounts(connection, order)
+            await self.lock_accounts(connection, order)
             change = await self.payments.settle(connection, payment, status)
             if change:
+                if change.became != "parked":
+                    chosen = change.payment["step"] == order.details.get("chosen")
+                    await self.routes.settled(connection, change.payment, change.reason, chosen=chosen)
                 await self._advance(connection, order, change)
             self.clock.point("settle.in_commit")
         self.clock.point("settle.after_commit")
-
-    async def _lock_accounts(self, connection: AsyncConnection, order: Order) -> None:
-        """Every account of ours that this order's settling may touch."""
-        operators = {step.leg(order).operator for step in kind_named(order.kind).steps}
-        floats = {self.payments.float_account(name, kind) for name in operators for kind in Kind}
-        await ledger.lock(connection, {*floats, ledger.FEES, ledger.RECEIVABLE}, order.amount.currency)
-
-    async def _advance(self, connection: AsyncConnection, order: Order, change: Change) -> None:
-        """What the order makes of a payment that has become final."""
-        kind = kind_named(order.kind)
-        step = change.payment["step"]
-        if change.became == "parked":
-            await self._finish(connection, order, "parked", kind.unresolved(order))
-        elif step.startswith(UNDO):
-            await self._advance_undo(connection, order, kind, change)
-        elif change.became == "late":
-            await self.payments.book_late(connection, change.payment)
-            if change.payment["kind"] == Kind.COLLECTION:
-                await self._undo(connection, order)
-            else:
-                await self._settled(connection, order, "late")
-        elif change.became == "succeeded":
-            following = [s.name for s in kind.steps].index(step) + 1
-            if following < len(kind.steps):
-                await self._state(connection, order, "open")  # it may have been parked
-                await self._begin(connection, order, following)
-            else:
-                await self._finish(connection, order, "done", kind.done(order), change.handed_over)
-        elif change.became == "failed" and change.reason:
-            await self._tell(connection, order, kind.failed(order, step, change.reason))
-            await self._undo(connection, order)
-
-    async def _advance_undo(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
-        if change.became == "failed":
-            await self.payments.alert(connection, "refund refused", order=str(order.id), reason=str(change.reason))
-            await self._finish(connection, order, "parked", kind.unresolved(order))
-            return
-        if change.became == "late":
-            await self.payments.book_late(connection, change.payment)
-        await self._finish(connection, order, "undone", kind.undone(order))
-
-    async def _undo(self, connection: AsyncConnection, order: Order) -> None:
-        """Give back what was collected, or close the order where nothing was."""
-        collected = (
-            (
-                await connection.execute(
-                    select(payments).where(
-                        payments.c.order_id == order.id,
-                        payments.c.kind == Kind.COLLECTION,
-                        payments.c.state.in_(SUCCESSES),
-                    )
-                )
-            )
-            .mappings()
-            .all()
-        )
-        for row in collected:
-            short = await self.payments.create(
-                connection,
-                order.id,
-                UNDO + row["step"],
-                Kind.REFUND,
-                row["operator"],
-                Msisdn(row["msisdn"]),
-                Money(row["amount"], row["currency"]),
-                label=order.code,
-                refunds=row["id"],
-            )
-            if isinstance(short, Insufficient):
-                raise LookupError(f"order {order.id} gives back more than it has")  # noqa: TRY004 - a result, no type
-        await self._state(connection, order, "undoing" if collected else "failed")
-        if not collected:
-            await self._settled(connection, order, "failed")
-
-    async def _begin(
-        self, connection: AsyncConnection, order: Order, index: int, after: timedelta = timedelta()
-    ) -> Insufficient | None:
-        step = kind_named(order.kind).steps[index]
-        leg = step.leg(order)
-        short = await self.payments.create(
-            connection,
-            order.id,
-            step.name,
-            step.kind,
-            leg.operator,
-            leg.msisdn,
-            leg.amount,
-            label=order.code,
-            account=leg.account,
-            item=leg.item,
-            after=after,
-        )
-        if short and index:
-            raise LookupError(f"step {step.name} of order {order.id} moves more than was collected")
-        return short
-
-    async def _finish(
-        self,
-        connection: AsyncConnection,
-        order: Order,
-        state: str,
-        receipts: tuple[Receipt, ...],
-        handed_over: str = "",
-    ) -> None:
-        if state == "done" and order.fee:
-            clearing, now = ledger.clearing_account(order.id), self.clock.now()
-            await ledger.move(connection, clearing, ledger.FEES, order.fee, order=order.id, reason="fee earned", at=now)
-        await self._state(connection, order, state)
-        await self._settled(connection, order, state)
-        await self._tell(connection, order, receipts, handed_over)
-
-    async def _settled(self, connection: AsyncConnection, order: Order, state: str) -> None:
-        kind = kind_named(order.kind)
-        if isinstance(kind, Settling):
-            await kind.settled(self, connection, order, state)
-
-    async def _state(self, connection: AsyncConnection, order: Order, state: str) -> None:
-        values = {"state": state, "finished_at": None if state in {"open", "undoing"} else self.clock.now()}
-        await connection.execute(update(orders).where(orders.c.id == order.id).values(values))
-
-    async def _tell(
-        self, connection: AsyncConnection, order: Order, receipts: tuple[Receipt, ...], handed_over: str = ""
-    ) -> None:
-        own = {"reference": order.code, "at": self.clock.now(), "handed_over": handed_over}
-        variables = {**kind_named(order.kind).variables(order), **own}
-        for receipt in receipts:
-            await self.messages.queue(
-                connection,
-                key=f"{order.id}:{receipt.template}:{receipt.msisdn.digits}",
-                msisdn=receipt.msisdn,
-                template=receipt.template,
-                language=await self._language(connection, receipt.msisdn) or order.language,
-                variables=variables,
-                order_id=order.id,
-            )
-
-    async def _language(self, connection: AsyncConnection, msisdn: Msisdn) -> str | None:
-        """What somebody we know reads."""
-        query = select(subscribers.c.language).where(subscribers.c.msisdn == msisdn)
-        return (await connection.execute(query)).scalar_one_or_none()
 
     async def _placed(self, connection: AsyncConnection, values: dict[str, Any]) -> Placed | None:
         query = select(orders.c.code, orders.c.digest).where(orders.c.run == values["run"])
@@ -306,9 +163,16 @@ class Orders:
     async def _place(self, connection: AsyncConnection, values: dict[str, Any]) -> Placed | Short:
         now = self.clock.now()
         values |= {"id": uuid4(), "digest": _digest(values), "state": "open", "created_at": now}
+        dry = await floats.check(connection, self, order_of({**values, "code": ""}))
+        if dry:
+            return dry
         # An account that is short must not cost the caller the rest of its commit, nor leave an order without a step.
         async with connection.begin_nested() as savepoint:
             order = await self._insert(connection, values)
+            kind = kind_named(order.kind)
+            if not kind.steps:  # nobody has to be asked: our own books hold the money
+                await self._finish(connection, order, "done", kind.done(order))
+                return Placed(order.code)
             wait = timedelta(milliseconds=self.settings.prompt_delay_ms)
             short = await self._begin(connection, order, 0, after=wait)
             if short:

@@ -6,9 +6,19 @@ from typing import Any, ClassVar
 
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES, Msisdn
-from ussd_app.operators import serving
 from ussd_app.orders import LimitReached, Order, Orders, Placed, Receipt, Step, TooFast
-from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, Deliver, NotServed, recipient_of
+from ussd_app.orders.steps import (
+    AmountUnfit,
+    Collect,
+    Collecting,
+    Deliver,
+    NotServed,
+    TooLarge,
+    TooSmall,
+    bounds,
+    misfit,
+    recipient_of,
+)
 
 DELIVERY = "airtime"  # what the name of a delivery that tops up begins with
 
@@ -48,19 +58,20 @@ KIND = Airtime()
 
 
 async def quote(
-    orders: Orders, msisdn: Msisdn, recipient: Msisdn, amount: Money
-) -> LimitReached | TooFast | NotServed | AmountUnfit | None:
+    orders: Orders, msisdn: Msisdn, recipient: Msisdn, amount: Money, *, network: str | None = None
+) -> LimitReached | TooFast | NotServed | AmountUnfit | TooSmall | TooLarge | None:
     """Why this top-up cannot be had, or None where it can; it costs its face value. Moves nothing."""
-    payer = serving(msisdn, orders.payments.operators)
+    payer = await orders.routes.find(msisdn, network)
     if payer is None:
         return NotServed(msisdn)
     # Airtime is sold in the currency of the recipient's own country.
     if delivery(orders) is None or CURRENCIES.get(recipient.country) != amount.currency:
         return NotServed(recipient)
-    step = payer.step(amount.currency)
-    if amount.minor % step:
-        return AmountUnfit(Money(step, amount.currency))
-    return await orders.refuses("airtime", msisdn, recipient, amount)
+    unfit = misfit(amount, payer.step(amount.currency), bounds(payer, msisdn))
+    if unfit and not isinstance(unfit, TooLarge):
+        return unfit
+    # Our own limits are usually the lower ones, and are told first.
+    return await orders.refuses("airtime", msisdn, recipient, amount) or unfit
 
 
 async def place(
@@ -72,9 +83,10 @@ async def place(
     recipient: Msisdn,
     amount: Money,
     language: str,
+    network: str | None = None,
 ) -> Placed | LimitReached | TooFast | NotServed:
     """Place the order; its prompt reaches the payer's phone a moment later."""
-    payer, by = serving(msisdn, orders.payments.operators), delivery(orders)
+    payer, by = await orders.routes.find(msisdn, network), delivery(orders)
     if payer is None or by is None:
         return NotServed(msisdn if payer is None else recipient)
     return await orders.place(
@@ -85,6 +97,7 @@ async def place(
         language=language,
         amount=amount,
         fee=Money(0, amount.currency),
+        network=network,
         details={"sender_name": sender_name, "sender_operator": payer.name, "delivery": by},
     )
 

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import serving
 from ussd_app.orders import LimitReached, Order, Orders, Placed, Receipt, Step, TooFast
 from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, Deliver, NotServed, recipient_of
 
@@ -71,10 +70,10 @@ KIND = BundleOrder()
 
 
 async def quote(
-    orders: Orders, msisdn: Msisdn, recipient: Msisdn, bundle: Bundle
+    orders: Orders, msisdn: Msisdn, recipient: Msisdn, bundle: Bundle, *, network: str | None = None
 ) -> LimitReached | TooFast | NotServed | AmountUnfit | None:
     """Why this bundle cannot be had, or None where it can. Moves nothing."""
-    payer = serving(msisdn, orders.payments.operators)
+    payer = await orders.routes.find(msisdn, network)
     if payer is None:
         return NotServed(msisdn)
     if bundle.delivery not in orders.payments.deliveries:
@@ -94,9 +93,10 @@ async def place(
     recipient: Msisdn,
     bundle: Bundle,
     language: str,
+    network: str | None = None,
 ) -> Placed | LimitReached | TooFast | NotServed:
     """Place the order; its prompt reaches the payer's phone a moment later."""
-    payer = serving(msisdn, orders.payments.operators)
+    payer = await orders.routes.find(msisdn, network)
     if payer is None or bundle.delivery not in orders.payments.deliveries:
         return NotServed(msisdn if payer is None else recipient)
     details = {
@@ -115,5 +115,6 @@ async def place(
         language=language,
         amount=bundle.price,
         fee=Money(0, bundle.price.currency),
+        network=network,
         details=details,
     )

@@ -11,9 +11,9 @@ from ussd_app.groups import contributions, kinds, members, owed
 from ussd_app.groups.model import Group, Member
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import serving
 from ussd_app.orders import LimitReached, Order, Orders, Placed, Step, TooFast
-from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, NotServed
+from ussd_app.orders.course import Course
+from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, NotServed, TooLarge, TooSmall, bounds, misfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Contribution(Collecting):
         """The group."""
         return order.details["recipient_name"]
 
-    async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
         """What was collected is the member's, and goes where they owe it."""
         if state == "done" and order.group:
             member = UUID(order.details["member"])
@@ -57,8 +57,17 @@ KIND = Contribution()
 
 
 async def place(
-    orders: Orders, *, run: str, msisdn: Msisdn, language: str, group_id: UUID, amount: Money | None
-) -> Placed | LimitReached | TooFast | NotMember | NotOpen | NothingDue | NotServed | AmountUnfit:
+    orders: Orders,
+    *,
+    run: str,
+    msisdn: Msisdn,
+    language: str,
+    group_id: UUID,
+    amount: Money | None,
+    network: str | None = None,
+) -> (
+    Placed | LimitReached | TooFast | NotMember | NotOpen | NothingDue | NotServed | AmountUnfit | TooSmall | TooLarge
+):  # fmt: skip
     """Place the order, for what is due where no amount is named; its prompt reaches the payer a moment later."""
     async with orders.engine.connect() as connection:
         member = await members.member(connection, group_id, msisdn)
@@ -67,23 +76,29 @@ async def place(
         group = await members.load(connection, group_id)
         is_open = await kinds.kind(group.kind).is_open(connection, group)
         due = await owed.expected(connection, group, member)
+        payer = await orders.routes.serving(connection, msisdn, network)
     if not is_open:
         return NotOpen()
     if amount is None and not due:
         return NothingDue()
-    payer = serving(msisdn, orders.payments.operators)
     if payer is None or (amount and amount.currency != group.currency):
         return NotServed(msisdn)
     step = payer.step(group.currency)
-    if amount and amount.minor % step:
-        return AmountUnfit(Money(step, group.currency))
     # What is due is collected whole: what its rounding adds is paid ahead.
     money = amount or Money(-(-due.minor // step) * step, group.currency)
-    return await _place(orders, run, language, group, member, payer.name, money)
+    unfit = misfit(money, step, bounds(payer, msisdn))
+    return unfit or await _place(orders, run, language, group, member, payer.name, money, network)
 
 
 async def _place(
-    orders: Orders, run: str, language: str, group: Group, member: Member, operator: str, money: Money
+    orders: Orders,
+    run: str,
+    language: str,
+    group: Group,
+    member: Member,
+    operator: str,
+    money: Money,
+    network: str | None,
 ) -> Placed | LimitReached | TooFast:
     return await orders.place(
         "contribution",
@@ -93,6 +108,7 @@ async def _place(
         amount=money,
         fee=Money(0, group.currency),
         group=group.id,
+        network=network,
         details={
             "sender_operator": operator,
             "sender_name": member.name,

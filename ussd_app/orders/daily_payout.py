@@ -14,8 +14,9 @@ from ussd_app.groups.takeouts import HandedOver, TakeOut
 from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import Operator, serving
-from ussd_app.orders import Leg, Order, Orders, Placed, Step
+from ussd_app.operators import Operator
+from ussd_app.orders import Leg, Order, Orders, Placed, Step, floats
+from ussd_app.orders.course import Course
 from ussd_app.orders.steps import PayingOut
 from ussd_app.tables import orders as orders_table
 from ussd_app.tables import payments
@@ -41,7 +42,7 @@ class DailyPayout(PayingOut):
 
     steps: tuple[Step, ...] = (Disburse(),)
 
-    async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
         """Close the cycles, or put them back; parked changes nothing."""
         out = _take_out(order)
         if state == "done":
@@ -55,15 +56,24 @@ class DailyPayout(PayingOut):
 KIND = DailyPayout()
 
 
-async def quote(orders: Orders, msisdn: Msisdn, group_id: UUID, which: Which) -> Payable | Refused:
+async def quote(
+    orders: Orders, msisdn: Msisdn, group_id: UUID, which: Which, *, network: str | None = None
+) -> Payable | Refused:
     """What taking these savings out would give, or why it cannot be (savings.offer; not_served). Moves nothing."""
     async with orders.engine.connect() as connection:
-        offer = await _offer(orders, connection, msisdn, group_id, which)
+        offer, _ = await _offer(orders, connection, msisdn, group_id, which, network)
     return offer if isinstance(offer, Refused) else offer.payable
 
 
 async def place(
-    orders: Orders, *, run: str, msisdn: Msisdn, language: str, group_id: UUID, which: Which
+    orders: Orders,
+    *,
+    run: str,
+    msisdn: Msisdn,
+    language: str,
+    group_id: UUID,
+    which: Which,
+    network: str | None = None,
 ) -> Placed | HandedOver | Refused:
     """Take savings out, once a run, or why it cannot be, as in quote. Cash alone is paid at once and takes no order."""
     async with orders.engine.begin() as connection:
@@ -74,29 +84,39 @@ async def place(
         earlier = await takeouts.handed_over(connection, run)
         if earlier:
             return earlier
-        offer = await _offer(orders, connection, msisdn, group_id, which)
+        offer, operator = await _offer(orders, connection, msisdn, group_id, which, network)
         if isinstance(offer, Refused):
             return offer
         if not offer.payable.wallet:
             return await takeouts.hand_over(orders.groups, connection, offer, run)
-        return await _place(orders, connection, run, language, offer)
+        return await _place(orders, connection, run, language, offer, operator, network)
 
 
 async def _offer(
-    orders: Orders, connection: AsyncConnection, msisdn: Msisdn, group_id: UUID, which: Which
-) -> Offer | Refused:
+    orders: Orders, connection: AsyncConnection, msisdn: Msisdn, group_id: UUID, which: Which, network: str | None
+) -> tuple[Offer | Refused, Operator | None]:
+    """What these savings give, and through whom."""
     group = await members.load(connection, group_id)
-    operator = _serving(orders, msisdn)
+    operator = await orders.routes.serving(connection, msisdn, network)
     step = operator.step(group.currency) if operator else 1
     offer = await savings.offer(orders.groups, connection, group, msisdn, which, step)
     if isinstance(offer, Offer) and offer.payable.wallet and operator is None:
-        return Refused("not_served")
-    return offer
+        return Refused("not_served"), None
+    if isinstance(offer, Offer) and operator:
+        return await floats.pauses(connection, orders, operator, offer.payable.wallet) or offer, operator
+    return offer, operator
 
 
-async def _place(orders: Orders, connection: AsyncConnection, run: str, language: str, offer: Offer) -> Placed:
+async def _place(
+    orders: Orders,
+    connection: AsyncConnection,
+    run: str,
+    language: str,
+    offer: Offer,
+    operator: Operator | None,
+    network: str | None,
+) -> Placed:
     group, member, payable = offer.group, offer.member, offer.payable
-    operator = _serving(orders, member.msisdn)
     placed = await orders.place_within(
         connection,
         "daily_payout",
@@ -107,6 +127,7 @@ async def _place(orders: Orders, connection: AsyncConnection, run: str, language
         amount=payable.wallet,
         fee=Money(0, group.currency),
         group=group.id,
+        network=network,
         details={
             "operator": operator.name if operator else "",
             "group": group.name,
@@ -121,10 +142,6 @@ async def _place(orders: Orders, connection: AsyncConnection, run: str, language
         raise LookupError(f"{placed} for savings of {member.id}")
     await takeouts.reserve(orders.groups, connection, TakeOut(group.id, member.id, payable, order.code, order.id))
     return placed
-
-
-def _serving(orders: Orders, msisdn: Msisdn) -> Operator | None:
-    return serving(msisdn, orders.payments.operators)
 
 
 async def _order(connection: AsyncConnection, run: str) -> Row[UUID, str] | None:

@@ -54,8 +54,22 @@ async def recent(desk: "Orders", msisdn: Msisdn) -> Recent | None:
     order = next((order for order in map(order_of, rows) if kind_named(order.kind).limited), None)
     if order is None:
         return None
-    party = kind_named(order.kind).party(order, msisdn)
-    return Recent(order.code, order.kind, order.amount, STATES.get(order.state, "waiting"), party)
+    kind = kind_named(order.kind)
+    return Recent(
+        order.code,
+        order.kind,
+        order.amount,
+        STATES.get(order.state, "waiting"),
+        kind.party(order, msisdn),
+        _brand(desk, order),
+    )
+
+
+def _brand(desk: "Orders", order: Order) -> str:
+    """What people call the operator an order collects through; a name of ours where it is no longer in use."""
+    name = order.details.get("sender_operator", "")
+    operator = desk.payments.operators.get(name)
+    return operator.brand if operator else name
 
 
 async def movements(desk: "Orders", msisdn: Msisdn, limit: int) -> list[Movement]:

@@ -16,7 +16,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Kind
 
 if TYPE_CHECKING:
-    from ussd_app.orders import Orders
+    from ussd_app.orders.course import Course
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class OrderKind(Protocol):
 class Settling(Protocol):
     """A kind that has more to write in the commit in which its order settles."""
 
-    async def settled(self, desk: "Orders", connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: "Course", connection: AsyncConnection, order: Order, state: str) -> None:
         """Take note that the order has become done, failed, undone or parked.
 
         Or ``late``: its last step has succeeded after all, and has been booked.
@@ -135,6 +135,7 @@ class Asked(TypedDict):
     details: Mapping[str, str]
     recipient: NotRequired[Msisdn | None]  # who else sees it among their movements
     group: NotRequired[UUID | None]  # the savings group whose accounts it touches
+    network: NotRequired[str | None]  # whom their session says ``msisdn`` is with, in the aggregator's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,13 @@ class Placed:
     """The order stands; its code is what people read out to support."""
 
     reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSlowly(Placed):
+    """The same, while nothing is asked of the payer's operator for a while: its prompt comes late, or not at all."""
+
+    operator: str  # its brand
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +193,7 @@ class Recent:
     amount: Money
     state: str  # waiting | paid | failed | refunding | refunded
     party: str
+    brand: str  # of whoever collects it
 
 
 def kind_named(name: str) -> OrderKind:
@@ -193,7 +202,7 @@ def kind_named(name: str) -> OrderKind:
     return found
 
 
-def order_of(row: RowMapping) -> Order:
+def order_of(row: RowMapping | Mapping[str, Any]) -> Order:
     """A row, typed."""
     return Order(
         id=row["id"],

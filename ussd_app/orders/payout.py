@@ -18,8 +18,8 @@ from ussd_app.groups.proposals import Adopted, Counted, Rejected
 from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import serving
-from ussd_app.orders import Leg, Order, Orders, Placed, Step
+from ussd_app.orders import Leg, Order, Orders, Placed, Step, floats
+from ussd_app.orders.course import Course
 from ussd_app.orders.steps import PayingOut, recipient_of
 from ussd_app.tables import orders as orders_table
 from ussd_app.tables import payments, subscribers
@@ -28,7 +28,7 @@ from ussd_app.tables import proposals as proposals_table
 
 @dataclass(frozen=True, slots=True)
 class NotPaid:
-    """It is approved, and cannot be carried out: turn_moved, short, sim_changed, cooling or not_served. Ask again."""
+    """It is approved, and cannot be carried out: turn_moved, short, sim_changed, cooling, paused or not_served."""
 
     why: str
 
@@ -55,7 +55,7 @@ class Payout(PayingOut):
         """The group it comes from; to whoever asked for it, the payee."""
         return order.details["group" if seen_by == order.recipient else "payee"]
 
-    async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
         """The round has been paid, or its pot is whole again; parked changes nothing."""
         proposal = UUID(order.details["proposal"])
         if state == "done":
@@ -110,9 +110,11 @@ async def _pay_out(orders: Orders, connection: AsyncConnection, group: Group, pr
         return "sim_changed"
     if payee.trusted_from > now:
         return "cooling"
-    operator = serving(payee.msisdn, orders.payments.operators)
+    operator = await orders.routes.serving(connection, payee.msisdn)
     if proposal.amount and operator is None:
         return "not_served"
+    if operator and await floats.pauses(connection, orders, operator, proposal.amount):
+        return "paused"
     unready = await payouts.prepare(orders.groups, connection, proposal)
     if unready:
         return unready.why

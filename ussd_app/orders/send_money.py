@@ -9,9 +9,20 @@ from typing import Any, ClassVar
 from ussd_app.errors import ProviderError
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import Kind, Operator, serving
-from ussd_app.orders import Leg, LimitReached, Order, Orders, Placed, Receipt, Step, TooFast
-from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, recipient_of
+from ussd_app.networks import Bounds
+from ussd_app.operators import Kind, Operator
+from ussd_app.orders import Leg, LimitReached, Order, Orders, Placed, Receipt, Short, Step, TooFast, floats
+from ussd_app.orders.steps import (
+    AmountUnfit,
+    Collect,
+    Collecting,
+    PayoutsPaused,
+    TooLarge,
+    TooSmall,
+    bounds,
+    misfit,
+    recipient_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +75,13 @@ NAME_SECONDS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What it will cost, and whom it will reach."""
+    """What it will cost, and whom it will reach through which operator."""
 
     fee: Money
     total: Money
     recipient_name: str
+    payee: Operator
+    others: bool  # whether the recipient may be on another operator of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,14 @@ class NotReachable:
     """No operator of ours pays out to this number."""
 
     recipient: Msisdn
+
+
+@dataclass(frozen=True, slots=True)
+class NotOnNetwork:
+    """This operator does not know the number, and another of ours may."""
+
+    recipient: Msisdn
+    payee: Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +110,35 @@ def fee(amount: Money, step: int) -> Money:
 
 
 async def quote(
-    orders: Orders, msisdn: Msisdn, recipient: Msisdn, amount: Money
-) -> Quote | LimitReached | TooFast | NotReachable | SelfSend | AmountUnfit:
-    """What sending this would cost and whom it would reach, or why it cannot be done. Moves nothing."""
+    orders: Orders,
+    msisdn: Msisdn,
+    recipient: Msisdn,
+    amount: Money,
+    *,
+    network: str | None = None,
+    through: str | None = None,
+) -> (
+    Quote | LimitReached | TooFast | NotReachable | NotOnNetwork | SelfSend | AmountUnfit | TooSmall | TooLarge
+    | PayoutsPaused
+):  # fmt: skip
+    """What sending this would cost and whom it would reach, or why it cannot be done. Moves nothing.
+
+    ``network`` is the sender's as their session tells it, ``through`` the operator they have chosen for the recipient.
+    """
     if msisdn == recipient:
         return SelfSend()
-    payer, payee = (serving(party, orders.payments.operators) for party in (msisdn, recipient))
+    payer, payee, _ = await _parties(orders, msisdn, recipient, network, through)
     if payer is None or payee is None:
         return NotReachable(msisdn if payer is None else recipient)
-    step = _step(payer, payee, amount.currency)
-    if amount.minor % step:
-        return AmountUnfit(Money(step, amount.currency))
-    refused = await orders.refuses("send_money", msisdn, recipient, amount)
+    refused = await _refusal(orders, msisdn, recipient, amount, payer, payee)
     if refused:
         return refused
-    active, name = await _holder(payee, recipient)
+    active, name = await _holder(orders, payee, recipient)
+    others = len(orders.routes.of_country(recipient)) > 1
     if not active:
-        return NotReachable(recipient)
-    charged = fee(amount, step)
-    return Quote(charged, amount + charged, name or recipient.national)
+        return NotOnNetwork(recipient, payee) if others else NotReachable(recipient)
+    charged = fee(amount, _step(payer, payee, amount.currency))
+    return Quote(charged, amount + charged, name or recipient.national, payee, others)
 
 
 async def place(
@@ -120,9 +151,11 @@ async def place(
     recipient_name: str,
     amount: Money,
     language: str,
-) -> Placed | LimitReached | TooFast | NotReachable:
+    network: str | None = None,
+    through: str | None = None,
+) -> Placed | LimitReached | TooFast | NotReachable | PayoutsPaused:
     """Place the order; its prompt reaches the sender's phone a moment later."""
-    payer, payee = (serving(party, orders.payments.operators) for party in (msisdn, recipient))
+    payer, payee, chosen = await _parties(orders, msisdn, recipient, network, through)
     if payer is None or payee is None:
         return NotReachable(msisdn if payer is None else recipient)
     details = {
@@ -130,8 +163,10 @@ async def place(
         "sender_operator": payer.name,
         "recipient_name": recipient_name,
         "recipient_operator": payee.name,
+        # A stranger's choice is remembered for others only once money has arrived there.
+        **({"chosen": Disburse().name} if chosen else {}),
     }
-    return await orders.place(
+    placed = await orders.try_place(
         "send_money",
         run=run,
         msisdn=msisdn,
@@ -139,19 +174,65 @@ async def place(
         language=language,
         amount=amount,
         fee=fee(amount, _step(payer, payee, amount.currency)),
+        network=network,
         details=details,
     )
+    return PayoutsPaused(payee.brand) if isinstance(placed, Short) else placed
+
+
+async def _refusal(
+    orders: Orders, msisdn: Msisdn, recipient: Msisdn, amount: Money, payer: Operator, payee: Operator
+) -> LimitReached | TooFast | AmountUnfit | TooSmall | TooLarge | PayoutsPaused | None:
+    """Why neither side could do it, whoever the recipient is."""
+    step = _step(payer, payee, amount.currency)
+    unfit = misfit(amount, step, _before_fee(bounds(payer, msisdn), step), bounds(payee, recipient, out=True))
+    if unfit and not isinstance(unfit, TooLarge):
+        return unfit
+    # Our own limits are usually the lower ones, and are told first.
+    refused = await orders.refuses("send_money", msisdn, recipient, amount) or unfit
+    if refused or (payer is payee and payee.one_float):
+        return refused
+    async with orders.engine.begin() as connection:
+        short = await floats.refuses(connection, orders, payee.name, amount)
+    return PayoutsPaused(payee.brand) if short else None
+
+
+async def _parties(
+    orders: Orders, msisdn: Msisdn, recipient: Msisdn, network: str | None, through: str | None
+) -> tuple[Operator | None, Operator | None, bool]:
+    """Both operators, and whether the recipient's is another than we would have taken."""
+    async with orders.engine.connect() as connection:
+        payer = await orders.routes.serving(connection, msisdn, network)
+        likely = await orders.routes.serving(connection, recipient)
+    if through is None:
+        return payer, likely, False
+    payee = orders.routes.of_country(recipient).get(through)
+    return payer, payee, payee is not likely
 
 
 def _step(payer: Operator, payee: Operator, currency: str) -> int:
     return math.lcm(payer.step(currency), payee.step(currency))
 
 
-async def _holder(operator: Operator, msisdn: Msisdn) -> tuple[bool, str | None]:
+def _before_fee(total: Bounds | None, step: int) -> Bounds | None:
+    """What may be sent where this is what may be collected, our fee included."""
+    if total is None or total.largest is None:
+        return total
+    most = total.largest
+    amount = Money(most.minor * 100 // 101 // step * step, most.currency)
+    over = amount + fee(amount, step) > most
+    return Bounds(total.smallest, Money(amount.minor - step, amount.currency) if over else amount)
+
+
+async def _holder(orders: Orders, operator: Operator, msisdn: Msisdn) -> tuple[bool, str | None]:
     """Whether a number can be paid, and its holder's name; an operator too slow to say is taken to say yes."""
+
+    async def both() -> tuple[bool, str | None]:
+        return await asyncio.gather(operator.is_active(msisdn), operator.name_of(msisdn))
+
     try:
         async with asyncio.timeout(NAME_SECONDS):
-            active, name = await asyncio.gather(operator.is_active(msisdn), operator.name_of(msisdn))
+            active, name = await orders.payments.breakers.call(operator.name, "is_active", both)
     except (ProviderError, TimeoutError):
         return True, None
     return active, name

@@ -8,6 +8,8 @@ from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
+from ussd_app.networks import TABLE, Bounds
+from ussd_app.operators import Operator
 from ussd_app.orders import Leg, Order, OrderKind, Receipt
 
 # Why a collection failed, where the payer can do something about it; every other reason has the general words.
@@ -26,10 +28,49 @@ class NotServed:
 
 
 @dataclass(frozen=True, slots=True)
+class PayoutsPaused:
+    """Our float at this operator is too low to pay out of; nothing was written but an alert."""
+
+    operator: str  # its brand
+
+
+@dataclass(frozen=True, slots=True)
 class AmountUnfit:
     """The operator moves only multiples of this."""
 
     step: Money
+
+
+@dataclass(frozen=True, slots=True)
+class TooSmall:
+    """The operator moves no less than this in one payment."""
+
+    smallest: Money
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """The operator moves no more than this in one payment."""
+
+    largest: Money
+
+
+def misfit(amount: Money, step: int, *bounds: Bounds | None) -> AmountUnfit | TooSmall | TooLarge | None:
+    """Why an amount cannot be moved in one payment between these bounds, by multiples of ``step`` minor units."""
+    if amount.minor % step:
+        return AmountUnfit(Money(step, amount.currency))
+    ours = [each for each in bounds if each and each.smallest.currency == amount.currency]
+    smallest = max((each.smallest for each in ours), default=amount)
+    largest = min((each.largest for each in ours if each.largest), default=amount)
+    if amount < smallest:
+        return TooSmall(smallest)
+    return TooLarge(largest) if amount > largest else None
+
+
+def bounds(operator: Operator, msisdn: Msisdn, *, out: bool = False) -> Bounds | None:
+    """What one payment from, or ``out`` to, a number that is served by this operator may be."""
+    country = msisdn.country
+    return TABLE.bounds(country, operator.countries[country], out=out)
 
 
 def recipient_of(order: Order) -> Msisdn:

@@ -16,8 +16,9 @@ from ussd_app.groups.own import Own
 from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import serving
-from ussd_app.orders import Leg, Order, Orders, Placed, Receipt, Step
+from ussd_app.operators import Operator
+from ussd_app.orders import Leg, Order, Orders, Placed, Receipt, Step, floats
+from ussd_app.orders.course import Course
 from ussd_app.orders.steps import PayingOut
 from ussd_app.tables import group_events
 from ussd_app.tables import groups as groups_table
@@ -54,7 +55,7 @@ class TakeBack(PayingOut):
         """It is still in the group."""
         return (Receipt("own_not_paid", order.msisdn),)
 
-    async def settled(self, desk: Orders, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
         """Tell the group's keeper, as of every movement of its money; what came late may be ours to miss instead."""
         late = state == "late" and await books.has_paid(connection, order.details["account"], order.id)
         if order.group and (state == "done" or late):
@@ -69,39 +70,55 @@ class TakeBack(PayingOut):
 KIND = TakeBack()
 
 
-async def quote(orders: Orders, msisdn: Msisdn, group_id: UUID) -> Own | Refused:
+async def quote(orders: Orders, msisdn: Msisdn, group_id: UUID, *, network: str | None = None) -> Own | Refused:
     """What this person may take back of their own (own.find), or why not; not_served. Moves nothing."""
     async with orders.engine.connect() as connection:
-        return await _find(orders, connection, msisdn, group_id)
+        found, _ = await _find(orders, connection, msisdn, group_id, network)
+    return found
 
 
-async def place(orders: Orders, *, run: str, msisdn: Msisdn, language: str, group_id: UUID) -> TakenBack | Refused:
+async def place(
+    orders: Orders, *, run: str, msisdn: Msisdn, language: str, group_id: UUID, network: str | None = None
+) -> TakenBack | Refused:
     """Take back one's own, once a run, or why it cannot be, as in quote."""
     async with orders.engine.begin() as connection:
         await books.lock(connection, group_id)
         earlier = await _earlier(connection, group_id, run)
         if earlier:
             return earlier
-        found = await _find(orders, connection, msisdn, group_id)
+        found, operator = await _find(orders, connection, msisdn, group_id, network)
         if isinstance(found, Refused):
             return found
         await own.hand_over(orders.groups, connection, found, run)
         if found.wallet:
-            await _place(orders, connection, run, language, found)
+            await _place(orders, connection, run, language, found, operator, network)
         return TakenBack(found.wallet, found.cash)
 
 
-async def _find(orders: Orders, connection: AsyncConnection, msisdn: Msisdn, group_id: UUID) -> Own | Refused:
-    operator, group = serving(msisdn, orders.payments.operators), await members.load(connection, group_id)
+async def _find(
+    orders: Orders, connection: AsyncConnection, msisdn: Msisdn, group_id: UUID, network: str | None
+) -> tuple[Own | Refused, Operator | None]:
+    """What is theirs, and through whom."""
+    operator = await orders.routes.serving(connection, msisdn, network)
+    group = await members.load(connection, group_id)
     step = operator.step(group.currency) if operator else 1
     found = await own.find(orders.groups, connection, group, msisdn, step)
     if isinstance(found, Own) and found.wallet and operator is None:
-        return Refused("not_served")
-    return found
+        return Refused("not_served"), None
+    if isinstance(found, Own) and operator:
+        return await floats.pauses(connection, orders, operator, found.wallet) or found, operator
+    return found, operator
 
 
-async def _place(orders: Orders, connection: AsyncConnection, run: str, language: str, found: Own) -> None:
-    operator = serving(found.member.msisdn, orders.payments.operators)
+async def _place(
+    orders: Orders,
+    connection: AsyncConnection,
+    run: str,
+    language: str,
+    found: Own,
+    operator: Operator | None,
+    network: str | None,
+) -> None:
     placed = await orders.place_within(
         connection,
         "take_back",
@@ -111,6 +128,7 @@ async def _place(orders: Orders, connection: AsyncConnection, run: str, language
         amount=found.wallet,
         fee=Money(0, found.group.currency),
         group=found.group.id,
+        network=network,
         details={
             "operator": operator.name if operator else "",
             "account": books.account(found.group.id, found.part),

@@ -36,7 +36,9 @@ FINAL = SUCCESSES | {"failed"}
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """Nobody could find out within PATIENCE: a person takes over."""
+    """Nobody could find out within PATIENCE, or nobody but a person may decide: they take over."""
+
+    why: str = "payment unresolved"
 
 
 @dataclass(frozen=True, slots=True)

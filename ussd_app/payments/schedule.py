@@ -1,9 +1,12 @@
 """How often, how long and how patiently: every interval of a payment's life."""
 
 from datetime import datetime, timedelta
+from random import Random
 
 from sqlalchemy import RowMapping
 
+from ussd_app.breakers import Resting
+from ussd_app.errors import Throttled, Unknown
 from ussd_app.operators import Kind
 
 # Seconds after submission at which the operator is asked (wire/momo.md 1.6), then every EVERY until PATIENCE is over.
@@ -18,17 +21,35 @@ LOOK_AGAIN = timedelta(hours=6)
 LAST_LOOK = timedelta(days=30)
 # A callback has the operator asked at most this often for one payment, however many arrive.
 ASK_EVERY = timedelta(seconds=10)
-# How long a call is tried again: one that was certainly not taken, until the payment has failed; one without an
-# answer, under its reference, where the operator knows it for the same. What was collected waits longer to be handed
-# on; a refund never gives up before a person looks at it.
+# How often a call is made that comes to nothing: one that was certainly not taken, until the payment has failed; one
+# without an answer, under its reference, where the operator knows it for the same. A refund is tried for as long as
+# GIVE_UP says: what was collected goes back, and only a person may decide that it does not.
+TRIES = 4
+# How long it is tried again at most, and waits for a breaker to close. What was collected waits longer to be handed on.
 GIVE_UP = {
     Kind.COLLECTION: timedelta(minutes=2),
     Kind.DISBURSEMENT: timedelta(minutes=15),
     Kind.DELIVERY: timedelta(minutes=15),
     Kind.REFUND: PATIENCE,
 }
-# Seconds before a call is made again, by how often it has been made; the last for all that follow.
-BACKOFF_SECONDS = (1, 2, 4, 8, 16, 32, 60)
+# Seconds before a call is made again, by how often it has been made in vain; the last for all that follow. Up to half
+# as much again is left to chance, so that payments that failed together do not come back together.
+BACKOFF_SECONDS = (2, 8, 30, 60)
+JITTER = 0.5
+REST_SPREAD_SECONDS = 30.0  # over which those come back that waited for one breaker
+
+
+def next_try(kind: str, tries: int, age: timedelta, error: Unknown | Throttled, random: Random) -> timedelta | None:
+    """How long to wait before a payment is submitted again; None: never."""
+    if age >= GIVE_UP[Kind(kind)]:
+        return None
+    if isinstance(error, Resting):
+        return timedelta(seconds=error.after + REST_SPREAD_SECONDS * random.random())
+    if tries >= TRIES and kind != Kind.REFUND:
+        return None
+    after = error.after if isinstance(error, Throttled) else 0.0
+    backoff = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS)) - 1]
+    return timedelta(seconds=max(after, backoff) * (1 + JITTER * random.random()))
 
 
 def next_look(row: RowMapping, now: datetime, *, answered: bool) -> datetime | None:

@@ -14,8 +14,18 @@ from ussd_app.tables.groups import (
     rounds,
     votes,
 )
-from ussd_app.tables.money import accounts, callbacks, orders, payment_events, payments, transfers, vouchers
-from ussd_app.tables.people import audit, sim_checks, subscribers
+from ussd_app.tables.money import (
+    accounts,
+    callbacks,
+    deposits,
+    float_balances,
+    orders,
+    payment_events,
+    payments,
+    transfers,
+    vouchers,
+)
+from ussd_app.tables.people import audit, routes, sim_checks, subscribers
 from ussd_app.tables.sms import message_attempts, messages, reports
 
 __all__ = [
@@ -23,8 +33,10 @@ __all__ = [
     "audit",
     "callbacks",
     "cycles",
+    "deposits",
     "dues",
     "fines",
+    "float_balances",
     "group_events",
     "group_rules",
     "groups",
@@ -39,6 +51,7 @@ __all__ = [
     "proposals",
     "reports",
     "rounds",
+    "routes",
     "sim_checks",
     "subscribers",
     "transfers",

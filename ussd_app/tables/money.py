@@ -67,6 +67,7 @@ payments = Table(
     Column("submitted_at", Moment),
     Column("final_at", Moment),
     Column("attempts", Integer, nullable=False, server_default="0"),  # submissions
+    Column("tries", Integer, nullable=False, server_default="0"),  # of them, those that left and came to nothing
     Column("doubtful", Boolean, nullable=False, server_default="false"),  # one of them may have been taken unseen
     Column("checks", Integer, nullable=False, server_default="0"),  # status queries planned by the polling
     Column("asked_at", Moment),  # when a callback last had, or will have, the operator asked
@@ -94,6 +95,7 @@ callbacks = Table(
     Column("content_type", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),  # as it came
     Column("received_at", Moment, nullable=False),
+    Index("ix_callbacks_path", "provider", "path"),
 )
 
 accounts = Table(
@@ -133,6 +135,37 @@ transfers = Table(
     CheckConstraint("debit_account <> credit_account", name="two_accounts"),
     CheckConstraint("kind IN ('single', 'pending', 'post', 'void')", name="kind"),
     CheckConstraint("(kind IN ('post', 'void')) = (pending_id IS NOT NULL)", name="resolves"),
+)
+
+float_balances = Table(
+    "float_balances",
+    metadata,
+    Column("account", Text, primary_key=True),  # of ours: float:<operator>...
+    Column("currency", Text, primary_key=True),
+    Column("minor", BigInteger, nullable=False),  # what the operator last said it holds
+    Column("told_at", Moment, nullable=False),
+)
+
+deposits = Table(
+    "deposits",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("receipt", Text, nullable=False),  # the operator's own id of it
+    Column("digits", Text, nullable=False),  # of the receipt: what its payer dials
+    Column("amount", BigInteger, nullable=False),  # minor units
+    Column("currency", Text, nullable=False),
+    Column("payer", Text, nullable=False),  # as the operator shows it: whole, masked or hashed
+    Column("label", Text, nullable=False),  # what they typed beside it
+    Column("state", Text, nullable=False),  # told | confirmed | own | disputed: see till.py
+    Column("looks", Integer, nullable=False, server_default="0"),  # questions to the operator planned
+    Column("told_at", Moment, nullable=False),
+    Column("confirmed_at", Moment),  # when it was booked
+    Column("claimed_at", Moment),
+    Column("claimed_by", Text),
+    Column("order_id", Uuid, ForeignKey("orders.id"), index=True),  # that it is claimed for, or that collected it
+    UniqueConstraint("provider", "receipt"),
+    Index("ix_deposits_digits", "digits", postgresql_where=text("state = 'confirmed' AND claimed_at IS NULL")),
 )
 
 vouchers = Table(

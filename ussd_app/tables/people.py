@@ -1,4 +1,4 @@
-"""The people, their PINs and their SIMs, and what a person must be able to look up later."""
+"""The people, their PINs, SIMs and networks, and what a person must be able to look up later."""
 
 from sqlalchemy import (
     BigInteger,
@@ -41,13 +41,23 @@ sim_checks = Table(
     Index("ix_sim_checks_msisdn", "msisdn", "asked_at"),
 )
 
+routes = Table(
+    "routes",
+    metadata,
+    Column("msisdn", Text, primary_key=True),  # E.164 with plus
+    Column("operator", Text, nullable=False),  # a name in OPERATORS
+    Column("source", Text, nullable=False),  # network, chosen, staff, paid; or not_found: it is not on this one
+    Column("at", Moment, nullable=False),  # when that was so
+)
+
 audit = Table(
     "audit",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("at", Moment, nullable=False),
     Column("msisdn", Text),
-    # registered, pin_set, pin_wrong, pin_locked, language_changed, name_changed, sim_changed, wrong_code, alert
+    # registered, pin_set, pin_wrong, pin_locked, language_changed, name_changed, sim_changed, wrong_code, alert,
+    # decided
     Column("event", Text, nullable=False),
     Column("detail", JSONB, nullable=False),
     Index("ix_audit_msisdn", "msisdn", "at"),

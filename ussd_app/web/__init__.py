@@ -5,10 +5,11 @@ Callbacks and reports are stored as they came; what they mean is found out by th
 """
 
 import asyncio
-import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,6 +22,7 @@ from ussd_app import log, metrics
 from ussd_app.aggregators import Aggregator, Callback
 from ussd_app.config import Settings, SettingsError, allowed
 from ussd_app.web import bodies
+from ussd_app.web.doors import Door, address, same
 from ussd_app.web.hops import HOP_SECONDS, Hops, fault
 
 READY_SECONDS = 1.0  # for one store to answer
@@ -29,21 +31,13 @@ STORE_SECONDS = 5.0  # for a callback to be stored; the provider repeats what is
 # Who may read the metrics: this machine and private networks.
 PRIVATE = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 
-# What may follow a callback's secret: a kind and a reference.
-CALLBACK_PATH = re.compile(r"[\w.-]{1,64}(/[\w.-]{1,64})?", re.ASCII)
+# What may follow a callback's secret: a kind, a reference and which of several callbacks about it this is.
+CALLBACK_PATH = re.compile(r"[\w.-]{1,64}(/[\w.-]{1,64}){0,2}", re.ASCII)
 
 # (provider, kind and reference, content type, body) -> stored, with its job, in one commit.
 Sink = Callable[[str, str, str, bytes], Awaitable[None]]
 
 logger = log.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Who may post to a provider's addresses: whoever knows the secret and, where set, comes from its networks."""
-
-    secret: str = field(repr=False)
-    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +51,7 @@ class Parts:
     reports: Mapping[str, Door]
     keep_report: Sink
     checks: Mapping[str, Callable[[], Awaitable[object]]]  # store -> whether it answers
+    now: Callable[[], datetime]
     metrics_networks: tuple[str, ...] = PRIVATE
     hop_seconds: float = HOP_SECONDS
 
@@ -138,7 +133,10 @@ class Web:
         if path and not CALLBACK_PATH.fullmatch(path):
             raise HTTPException(404)
         provider = request.path_params["provider"]
-        return await self._keep(request, self.parts.callbacks, provider, path, self.parts.keep_callback)
+        door = self.parts.callbacks.get(provider)
+        await self._keep(request, door, provider, path, self.parts.keep_callback)
+        acknowledge = door.acknowledge if door else None
+        return Response(acknowledge(path), media_type="application/json") if acknowledge else PlainTextResponse("")
 
     async def report(self, request: Request) -> Response:
         """A delivery report or an inbound SMS: stored, then answered 200."""
@@ -146,7 +144,8 @@ class Web:
         if kind not in {"reports", "inbound"}:
             raise HTTPException(404)
         sender = request.path_params["sender"]
-        return await self._keep(request, self.parts.reports, sender, kind, self.parts.keep_report)
+        await self._keep(request, self.parts.reports.get(sender), sender, kind, self.parts.keep_report)
+        return PlainTextResponse("")
 
     async def ussd_health(self, _request: Request) -> Response:
         """Which aggregators are served, and which of them at the shared address."""
@@ -170,7 +169,7 @@ class Web:
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus, from private networks."""
-        if not allowed(_address(request), self.parts.metrics_networks):
+        if not allowed(address(request), self.parts.metrics_networks):
             raise HTTPException(403)
         content, content_type = metrics.page()
         return Response(content, media_type=content_type)
@@ -178,9 +177,18 @@ class Web:
     async def _callback(self, request: Request, deadline: float) -> Callback:
         return await bodies.decode(request, await bodies.read(request, bodies.USSD_BYTES_MAX, deadline))
 
-    async def _keep(self, request: Request, doors: Mapping[str, Door], name: str, path: str, sink: Sink) -> Response:
-        _knock(request, doors.get(name))
-        body = await bodies.read(request, bodies.CALLBACK_BYTES_MAX, self._deadline())
+    async def _keep(self, request: Request, door: Door | None, name: str, path: str, sink: Sink) -> None:
+        if door is None:
+            raise HTTPException(404)
+        try:
+            door.admit(request, path)
+            body = await bodies.read(request, bodies.CALLBACK_BYTES_MAX, self._deadline())
+            door.verify(request, body, self.parts.now())
+        except HTTPException as refused:
+            # A 404 is a stranger's guess; whoever knows the address and is refused may be the provider itself.
+            if refused.status_code == HTTPStatus.FORBIDDEN:
+                logger.warning("callback refused", provider=name, address=address(request), why=refused.detail)
+            raise
         storing = asyncio.create_task(_store(sink, name, path, request.headers.get("content-type", ""), body))
         # A task of its own: a database that hangs would not let go of us even when cancelled.
         done, _ = await asyncio.wait({storing}, timeout=STORE_SECONDS)
@@ -191,7 +199,6 @@ class Web:
             storing.cancel()
         if not done or not storing.result():
             raise HTTPException(503, "not stored")  # whatever it was, the provider must send it again
-        return PlainTextResponse("")
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.parts.hop_seconds
@@ -216,27 +223,10 @@ def _admit(request: Request, aggregator: Aggregator) -> None:
     given = f"/{request.path_params.get('secret', '')}".removesuffix("/events").removeprefix("/")
     if secret is None and given:
         raise HTTPException(404)
-    if secret is not None and not _same(given, secret.get_secret_value()):
+    if secret is not None and not same(given, secret.get_secret_value()):
         raise HTTPException(403)
-    if not allowed(_address(request), aggregator.settings.ussd_allowed_ips):
+    if not allowed(address(request), aggregator.settings.ussd_allowed_ips):
         raise HTTPException(403)
-
-
-def _knock(request: Request, door: Door | None) -> None:
-    """Raise 404 for a wrong secret (law 10), 403 for a foreign address."""
-    if door is None or not _same(request.path_params["secret"], door.secret):
-        raise HTTPException(404)
-    if not allowed(_address(request), door.networks):
-        raise HTTPException(403)
-
-
-def _same(given: str, secret: str) -> bool:
-    return hmac.compare_digest(given.encode(), secret.encode())
-
-
-def _address(request: Request) -> str:
-    """The caller's IP address; uvicorn takes it from a proxy's header only where it is told to trust that proxy."""
-    return request.client.host if request.client else ""
 
 
 async def _state(check: Callable[[], Awaitable[object]]) -> str:

@@ -6,15 +6,19 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.movement import CallbackNote
-from ussd_app.payments import SUCCESSES, Payments, schedule
+from ussd_app.payments import SUCCESSES, Payments, claims, floats, schedule
 from ussd_app.tables import callbacks, payments
+from ussd_app.till import Tills
+
+DEPOSIT = "deposit/"  # before the receipt of what was paid to our till: the answers to our questions about it
 
 
 class Callbacks:
     """Keeps callbacks, and has the provider asked about the payment each names."""
 
-    def __init__(self, payments: Payments) -> None:
+    def __init__(self, payments: Payments, tills: Tills) -> None:
         self.payments = payments
+        self.tills = tills
 
     async def keep(self, provider: str, path: str, content_type: str, body: bytes) -> None:
         """Store a callback as it came and plan a confirm, in one commit; what it claims is not looked at."""
@@ -22,10 +26,23 @@ class Callbacks:
             values = {"provider": provider, "path": path, "content_type": content_type, "body": body}
             await connection.execute(callbacks.insert().values(**values, received_at=self.payments.clock.now()))
             note = self.payments.providers[provider].parse_callback(path, body)
-            reference = note.reference or await self._named(connection, provider, note)
-            if reference:
-                await self._name(connection, provider, reference, note.external_id)
-                await self.plan_confirm(connection, reference)
+            if path.startswith(DEPOSIT) and note.external_id:
+                await self.tills.confirmed(connection, provider, note.external_id, note.status)
+            elif note.deposit:
+                await self.tills.keep(connection, provider, note.deposit)
+            elif note.balance is not None:
+                await floats.told(connection, self.payments, provider, path.rpartition("/")[2], note.balance)
+            elif reference := note.reference or await self._named(connection, provider, note):
+                await self._of_payment(connection, provider, reference, note)
+
+    async def _of_payment(
+        self, connection: AsyncConnection, provider: str, reference: UUID, note: CallbackNote
+    ) -> None:
+        await self._name(connection, provider, reference, note.external_id)
+        row = await self.payments.find(connection, provider, reference)
+        if row:
+            await claims.complete(connection, row, note.status)
+            await self.plan_confirm(connection, reference)
 
     async def _named(self, connection: AsyncConnection, provider: str, note: CallbackNote) -> UUID | None:
         """The payment that a provider calls by an id of its own, once it has told us that id."""

@@ -1,0 +1,188 @@
+"""The course of an order: from step to step, or back, and what it is told of on the way."""
+
+from datetime import timedelta
+from random import Random
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ussd_app import ledger
+from ussd_app.clock import Clock
+from ussd_app.config import Settings
+from ussd_app.groups import Groups
+from ussd_app.ledger import Insufficient
+from ussd_app.messages import Messages
+from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.operators import Kind
+from ussd_app.orders.model import Order, OrderKind, Receipt, Settling, kind_named
+from ussd_app.payments import SUCCESSES, Change, Payments
+from ussd_app.routes import Routes
+from ussd_app.tables import orders, payments, subscribers
+
+UNDO = "undo:"  # an undo's step is named after the step it undoes
+
+
+class Course:
+    """What an order makes of its payments, inside the commit that books them."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        payments: Payments,
+        messages: Messages,
+        groups: Groups,
+        clock: Clock,
+        settings: Settings,
+        random: Random,
+        routes: Routes,
+    ) -> None:
+        self.engine = engine
+        self.payments = payments
+        self.messages = messages
+        self.groups = groups
+        self.clock = clock
+        self.settings = settings
+        self.random = random
+        self.routes = routes
+
+    async def lock_accounts(self, connection: AsyncConnection, order: Order) -> None:
+        """Every account of ours that this order's settling may touch."""
+        legs = [step.leg(order) for step in kind_named(order.kind).steps]
+        floats = {self.payments.float_account(leg.operator, kind) for leg in legs for kind in Kind}
+        spent = {leg.account for leg in legs if leg.account}
+        await ledger.lock(connection, {*floats, *spent, ledger.FEES, ledger.RECEIVABLE}, order.amount.currency)
+
+    async def _advance(self, connection: AsyncConnection, order: Order, change: Change) -> None:
+        """What the order makes of a payment that has become final."""
+        kind = kind_named(order.kind)
+        step = change.payment["step"]
+        if change.became == "parked":
+            await self._finish(connection, order, "parked", kind.unresolved(order))
+        elif step.startswith(UNDO):
+            await self._advance_undo(connection, order, kind, change)
+        elif change.became == "late":
+            await self.payments.book_late(connection, change.payment)
+            if change.payment["kind"] == Kind.COLLECTION:
+                await self._undo(connection, order)
+            else:
+                await self._settled(connection, order, "late")
+        elif change.became == "succeeded":
+            following = [s.name for s in kind.steps].index(step) + 1
+            if following < len(kind.steps):
+                await self._state(connection, order, "open")  # it may have been parked
+                await self._begin(connection, order, following)
+            else:
+                await self._finish(connection, order, "done", kind.done(order), change.handed_over)
+        elif change.became == "failed" and change.reason:
+            await self._tell(connection, order, kind.failed(order, step, change.reason))
+            await self._undo(connection, order)
+
+    async def _advance_undo(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
+        if change.became == "failed":
+            await self.payments.alert(connection, "refund refused", order=str(order.id), reason=str(change.reason))
+            await self._finish(connection, order, "parked", kind.unresolved(order))
+            return
+        if change.became == "late":
+            await self.payments.book_late(connection, change.payment)
+        await self._finish(connection, order, "undone", kind.undone(order))
+
+    async def _undo(self, connection: AsyncConnection, order: Order) -> None:
+        """Give back what was collected, or close the order where nothing was."""
+        collected = (
+            (
+                await connection.execute(
+                    select(payments).where(
+                        payments.c.order_id == order.id,
+                        payments.c.kind == Kind.COLLECTION,
+                        payments.c.state.in_(SUCCESSES),
+                    )
+                )
+            )
+            .mappings()
+            .all()
+        )
+        for row in collected:
+            short = await self.payments.create(
+                connection,
+                order.id,
+                UNDO + row["step"],
+                Kind.REFUND,
+                row["operator"],
+                Msisdn(row["msisdn"]),
+                Money(row["amount"], row["currency"]),
+                label=order.code,
+                refunds=row["id"],
+            )
+            if isinstance(short, Insufficient):
+                raise LookupError(f"order {order.id} gives back more than it has")  # noqa: TRY004 - a result, no type
+        await self._state(connection, order, "undoing" if collected else "failed")
+        if not collected:
+            await self._settled(connection, order, "failed")
+
+    async def _begin(
+        self, connection: AsyncConnection, order: Order, index: int, after: timedelta = timedelta()
+    ) -> Insufficient | None:
+        step = kind_named(order.kind).steps[index]
+        leg = step.leg(order)
+        short = await self.payments.create(
+            connection,
+            order.id,
+            step.name,
+            step.kind,
+            leg.operator,
+            leg.msisdn,
+            leg.amount,
+            label=order.code,
+            account=leg.account,
+            item=leg.item,
+            after=after,
+        )
+        if short and index:
+            raise LookupError(f"step {step.name} of order {order.id} moves more than was collected")
+        return short
+
+    async def _finish(
+        self,
+        connection: AsyncConnection,
+        order: Order,
+        state: str,
+        receipts: tuple[Receipt, ...],
+        handed_over: str = "",
+    ) -> None:
+        if state == "done" and order.fee:
+            clearing, now = ledger.clearing_account(order.id), self.clock.now()
+            await ledger.move(connection, clearing, ledger.FEES, order.fee, order=order.id, reason="fee earned", at=now)
+        await self._state(connection, order, state)
+        await self._settled(connection, order, state)
+        await self._tell(connection, order, receipts, handed_over)
+
+    async def _settled(self, connection: AsyncConnection, order: Order, state: str) -> None:
+        kind = kind_named(order.kind)
+        if isinstance(kind, Settling):
+            await kind.settled(self, connection, order, state)
+
+    async def _state(self, connection: AsyncConnection, order: Order, state: str) -> None:
+        values = {"state": state, "finished_at": None if state in {"open", "undoing"} else self.clock.now()}
+        await connection.execute(update(orders).where(orders.c.id == order.id).values(values))
+
+    async def _tell(
+        self, connection: AsyncConnection, order: Order, receipts: tuple[Receipt, ...], handed_over: str = ""
+    ) -> None:
+        own = {"reference": order.code, "at": self.clock.now(), "handed_over": handed_over}
+        variables = {**kind_named(order.kind).variables(order), **own}
+        for receipt in receipts:
+            await self.messages.queue(
+                connection,
+                key=f"{order.id}:{receipt.template}:{receipt.msisdn.digits}",
+                msisdn=receipt.msisdn,
+                template=receipt.template,
+                language=await self._language(connection, receipt.msisdn) or order.language,
+                variables=variables,
+                order_id=order.id,
+            )
+
+    async def _language(self, connection: AsyncConnection, msisdn: Msisdn) -> str | None:
+        """What somebody we know reads."""
+        query = select(subscribers.c.language).where(subscribers.c.msisdn == msisdn)
+        return (await connection.execute(query)).scalar_one_or_none()

@@ -1,0 +1,115 @@
+"""The rows of payments: what they are read, locked, stepped and asked for by."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from random import Random
+from uuid import UUID
+
+from sqlalchemy import RowMapping, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ussd_app import ledger, log
+from ussd_app.breakers import Breakers
+from ussd_app.clock import Clock
+from ussd_app.deliveries import Delivery
+from ussd_app.jobs import Jobs
+from ussd_app.money import Money
+from ussd_app.movement import Kind, Provider, Request
+from ussd_app.msisdn import Msisdn
+from ussd_app.operators import Operator
+from ussd_app.payments.life import Life
+from ussd_app.tables import audit, payment_events, payments
+
+RECEIPT = "receipt"  # the item of a refund: of what it gives back, as it was known when the refund was made
+
+
+class Rows:
+    """Every change of a payment's row is a step of the machine (life.py) and leaves its event."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        jobs: Jobs,
+        operators: Mapping[str, Operator],
+        deliveries: Mapping[str, Delivery],
+        clock: Clock,
+        callback_url: Callable[[str, str], str],  # (provider, path) -> the address of callbacks about it
+        breakers: Breakers,
+        random: Random,
+    ) -> None:
+        self.engine = engine
+        self.jobs = jobs
+        self.operators = operators
+        self.deliveries = deliveries
+        self.clock = clock
+        self.callback_url = callback_url
+        self.breakers = breakers
+        self.random = random
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """Whoever moves something for us, by name."""
+        return {**self.operators, **self.deliveries}
+
+    def float_account(self, operator: str, kind: str) -> str:
+        """The name of the account that holds what an operator holds for us, and this kind moves."""
+        provider, ours = self.providers[operator], self.operators.get(operator)
+        side = ours.refunds_from if ours and kind == Kind.REFUND else kind
+        return ledger.float_account(operator, side, shared=provider.one_float)
+
+    async def alert(self, connection: AsyncConnection, what: str, **detail: str) -> None:
+        """Leave what a person must look at in the audit table and in the log."""
+        await connection.execute(
+            audit.insert().values(at=self.clock.now(), event="alert", detail={"what": what, **detail})
+        )
+        log.get(__name__).error("alert", what=what, **detail)
+
+    async def _plan_check(self, connection: AsyncConnection, row: RowMapping, at: datetime) -> None:
+        number = row["checks"] + 1
+        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(checks=number))
+        await self.jobs.defer(connection, "payments.poll", at=at, payment=str(row["id"]), number=number)
+
+    async def _set(self, connection: AsyncConnection, row: RowMapping, trigger: str, **values: object) -> bool:
+        """Take a step of the machine, with its event; False where it is not legal from the row's state."""
+        life = Life(row["state"])
+        if not life.fire(trigger):
+            return False
+        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(state=life.state, **values))
+        await self._event(
+            connection, row["id"], trigger, {"reason": str(values["reason"])} if "reason" in values else {}
+        )
+        log.get(__name__).info(
+            "payment", payment=str(row["id"]), order=str(row["order_id"]), step=row["step"], state=life.state
+        )
+        return True
+
+    async def _event(self, connection: AsyncConnection, payment: UUID, event: str, detail: dict[str, str]) -> None:
+        values = {"payment_id": payment, "at": self.clock.now(), "event": event, "detail": detail}
+        await connection.execute(payment_events.insert().values(values))
+
+    async def _row(self, connection: AsyncConnection, payment: UUID) -> RowMapping | None:
+        return (await connection.execute(select(payments).where(payments.c.id == payment))).mappings().one_or_none()
+
+    async def find(self, connection: AsyncConnection, provider: str, payment: UUID) -> RowMapping | None:
+        """A payment of that provider's; None where it has none of this id."""
+        query = select(payments).where(payments.c.id == payment, payments.c.operator == provider)
+        return (await connection.execute(query)).mappings().one_or_none()
+
+    async def _lock(self, connection: AsyncConnection, payment: UUID) -> RowMapping:
+        query = select(payments).where(payments.c.id == payment).with_for_update()
+        return (await connection.execute(query)).mappings().one()
+
+    def _request(self, row: RowMapping) -> Request:
+        return Request(
+            reference=row["id"],
+            kind=Kind(row["kind"]),
+            msisdn=Msisdn(row["msisdn"]),
+            amount=Money(row["amount"], row["currency"]),
+            label=row["label"],
+            note=f"Ref {row['label']}",
+            callback_url=self.callback_url(row["operator"], f"{row['kind']}/{row['id']}"),
+            refunds=row["refunds"],
+            receipt=row["item"].get(RECEIPT, ""),
+            item=row["item"],
+            external_id=row["external_id"],
+        )

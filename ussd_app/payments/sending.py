@@ -1,0 +1,131 @@
+"""The sending half of a payment: asked for by a job, under the reference made with the intent, and tried again."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import RowMapping, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ussd_app import log
+from ussd_app.breakers import Resting
+from ussd_app.errors import Reason, Rejected, Throttled, Unknown
+from ussd_app.movement import Pending, Status, Unqueried
+from ussd_app.payments import schedule
+from ussd_app.payments.life import Finding, Refused
+from ussd_app.payments.rows import Rows
+from ussd_app.tables import payments
+
+
+class Sending(Rows):
+    """Submits payments, asks about them, and repeats what may be repeated."""
+
+    async def submit(self, payment: UUID) -> Finding | None:
+        """Ask the operator for the movement; None where nothing is to be settled yet (or this has been done)."""
+        row = await self._send(payment)
+        return await self._submit(row) if row else None
+
+    async def _ask(self, row: RowMapping) -> Status | None:
+        self.clock.point(f"{row['kind']}.check.before_http")
+        try:
+            check = self.providers[row["operator"]].check
+            status = await self.breakers.call(row["operator"], "check", check, self._request(row))
+        except Rejected as error:
+            # The question was refused, not the payment: our credentials or address, which a person must mend.
+            log.get(__name__).error("alert", what="status query refused", payment=str(row["id"]), reason=error.reason)
+        except (Unknown, Throttled) as error:
+            log.get(__name__).info("status unknown", payment=str(row["id"]), detail=error.detail)
+        else:
+            self.clock.point(f"{row['kind']}.check.after_http")
+            return status
+        return None
+
+    async def _send(self, payment: UUID) -> RowMapping | None:
+        """Commit that it is about to be asked for."""
+        now = self.clock.now()
+        async with self.engine.begin() as connection:
+            row = await self._lock(connection, payment)
+            if row["state"] not in {"created", "sent"}:
+                return None
+            again = row["state"] == "sent"  # its worker died in the call, or it had no answer
+            if again and row["kind"] not in self.providers[row["operator"]].deduplicates:
+                return None  # it may have been taken: the polling finds out
+            values = {"attempts": row["attempts"] + 1, "doubtful": row["doubtful"] or again}
+            await self._set(connection, row, "send", submitted_at=row["submitted_at"] or now, **values)
+            if not row["attempts"]:
+                await self._plan_check(connection, row, now + timedelta(seconds=schedule.CHECK_AGES[0]))
+            self.clock.point(f"{row['kind']}.send.in_commit")
+            return await self._lock(connection, payment)
+
+    async def _submit(self, row: RowMapping) -> Finding | None:
+        """Ask, and classify the answer."""
+        self.clock.point(f"{row['kind']}.submit.before_http")
+        try:
+            submit = self.providers[row["operator"]].submit
+            status = await self.breakers.call(row["operator"], row["kind"], submit, self._request(row))
+        except Rejected as error:
+            return Refused(row["attempts"], error.reason, error.detail)
+        except Unknown as error:
+            await self._doubt(row["id"], error)
+            return None
+        except Throttled as error:
+            return await self._not_taken(row, error)
+        self.clock.point(f"{row['kind']}.submit.after_http")
+        if isinstance(status, Pending):
+            await self._accepted(row["id"], status.external_id)
+            return None
+        return status
+
+    async def _accepted(self, payment: UUID, external_id: str | None) -> None:
+        async with self.engine.begin() as connection:
+            row = await self._lock(connection, payment)
+            await self._set(connection, row, "accept")
+            # A callback may have named it before, and may have lied: this is the provider's own answer.
+            if external_id and not await self.name(connection, payment, row["operator"], external_id):
+                await self.alert(connection, "one id for two movements", payment=str(payment))
+            self.clock.point(f"{row['kind']}.accept.in_commit")
+        self.clock.point(f"{row['kind']}.accept.after_commit")
+
+    async def name(self, connection: AsyncConnection, payment: UUID, provider: str, external_id: str) -> bool:
+        """Learn the provider's own id of a payment; False where another one has it: what moved once pays for one."""
+        p, others = payments.c, payments.alias()
+        same = (others.c.operator == provider) & (others.c.external_id == external_id) & (others.c.id != payment)
+        own = update(payments).where(p.id == payment, p.operator == provider, ~select(others.c.id).where(same).exists())
+        return bool((await connection.execute(own.values(external_id=external_id))).rowcount)
+
+    async def _not_taken(self, sent: RowMapping, error: Throttled) -> Finding | None:
+        """Try again as often and as long as its kind may, then fail it if the operator knows nothing of it."""
+        async with self.engine.begin() as connection:
+            row = await self._lock(connection, sent["id"])
+            if row["state"] != "sent" or row["attempts"] != sent["attempts"]:
+                return None
+            if not row["doubtful"]:
+                await self._set(connection, row, "not_taken")
+            if await self._tries_again(connection, row, error):
+                return None
+        # A gateway may say "busy" for what did pass it: the last word is the operator's own, where it has one.
+        provider = self.providers[row["operator"]]
+        mute = isinstance(provider, Unqueried) and row["kind"] in provider.unqueried
+        status = None if mute else await self._ask(row)
+        if isinstance(status, Pending):
+            await self._accepted(row["id"], status.external_id)
+        return status or Refused(row["attempts"], Reason.SERVICE_UNAVAILABLE, error.detail)
+
+    async def _doubt(self, payment: UUID, error: Unknown) -> None:
+        async with self.engine.begin() as connection:
+            row = await self._lock(connection, payment)
+            await connection.execute(update(payments).where(payments.c.id == payment).values(doubtful=True))
+            await self._event(connection, payment, "unknown", {"detail": error.detail})
+            deduplicated = row["kind"] in self.providers[row["operator"]].deduplicates
+            if row["state"] == "sent" and deduplicated and error.outage:
+                await self._tries_again(connection, row, error)
+
+    async def _tries_again(self, connection: AsyncConnection, row: RowMapping, error: Unknown | Throttled) -> bool:
+        """Plan another submission, where its kind may still have one; what its breaker held back was no try."""
+        tries = row["tries"] + (not isinstance(error, Resting))
+        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(tries=tries))
+        now = self.clock.now()
+        wait = schedule.next_try(row["kind"], tries, now - row["created_at"], error, self.random)
+        if wait is None:
+            return False
+        await self.jobs.defer(connection, "payments.submit", at=now + wait, payment=str(row["id"]))
+        return True

@@ -1,0 +1,112 @@
+"""Which operator serves a number: what its own session or a payment has told of it, else whose range it lies in.
+
+Digits tell whom a number was allocated to, and people take their numbers along (wire/operators.md section 4). Every
+row is a fact of one moment, so a later one replaces an earlier one, whatever told it; after FRESH none is believed.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ussd_app import networks
+from ussd_app.clock import Clock
+from ussd_app.errors import Reason
+from ussd_app.movement import Kind
+from ussd_app.msisdn import Msisdn
+from ussd_app.operators import Operator
+from ussd_app.tables import routes
+
+FRESH = timedelta(days=180)
+NEWS = timedelta(days=1)  # between two notes that a number is still where it was
+NOT_FOUND = "not_found"  # the source of a row that says where a number is not
+
+Source = Literal["network", "chosen", "staff", "paid"]
+
+
+class Routes:
+    """Finds the operator of a number, and remembers what is learnt of it."""
+
+    def __init__(self, engine: AsyncEngine, operators: Mapping[str, Operator], clock: Clock) -> None:
+        self.engine = engine
+        self.operators = operators
+        self.clock = clock
+
+    async def find(self, msisdn: Msisdn, network: str | None = None) -> Operator | None:
+        """The same as serving, on a connection of its own."""
+        async with self.engine.connect() as connection:
+            return await self.serving(connection, msisdn, network)
+
+    async def serving(self, connection: AsyncConnection, msisdn: Msisdn, network: str | None = None) -> Operator | None:
+        """The operator that serves a number; ``network`` is what the number's own session says, and beats all else."""
+        carrier = self._told(msisdn, network)
+        if carrier:
+            return self._of(msisdn, carrier)
+        ours = self.of_country(msisdn)
+        if not ours:
+            return None
+        fresh = routes.c.at > self.clock.now() - FRESH
+        query = select(routes.c.operator, routes.c.source).where(routes.c.msisdn == msisdn, fresh)
+        row = (await connection.execute(query)).one_or_none()
+        known = ours.get(row.operator) if row else None
+        if row and known and row.source != NOT_FOUND:
+            return known
+        allocated = self._of(msisdn, msisdn.network)
+        if allocated and allocated is known:  # which says it is not on its network
+            return next((each for each in ours.values() if each is not known), allocated)
+        return allocated
+
+    def of_country(self, msisdn: Msisdn) -> Mapping[str, Operator]:
+        """Every operator of ours a number of its country may be on, by name, in the order they are configured."""
+        return {name: each for name, each in self.operators.items() if msisdn.country in each.countries}
+
+    async def heard(self, connection: AsyncConnection, msisdn: Msisdn, network: str | None) -> None:
+        """Remember what the session of whoever has just placed something says of their number."""
+        carrier = self._told(msisdn, network)
+        operator = self._of(msisdn, carrier) if carrier else None
+        if operator:
+            await self.learn(connection, msisdn, operator.name, "network")
+
+    async def settled(
+        self, connection: AsyncConnection, payment: RowMapping, reason: Reason | None, *, chosen: bool
+    ) -> None:
+        """Remember what a payment tells that has become final: money moved there, or nobody has that number."""
+        msisdn, operator = Msisdn(payment["msisdn"]), payment["operator"]
+        if payment["kind"] not in {Kind.COLLECTION, Kind.DISBURSEMENT}:
+            return
+        if reason is None:
+            # When it was asked for: a late success says nothing of a number that has moved since.
+            await self.learn(connection, msisdn, operator, "chosen" if chosen else "paid", payment["created_at"])
+        elif reason is Reason.PARTY_NOT_FOUND:
+            await self.refute(connection, msisdn, operator)
+
+    async def learn(
+        self, connection: AsyncConnection, msisdn: Msisdn, operator: str, source: Source, at: datetime | None = None
+    ) -> None:
+        """A number is served by this operator, as of ``at`` or now."""
+        at = at or self.clock.now()
+        known, row = routes.c, {"operator": operator, "source": source, "at": at}
+        other = (known.operator != operator) | (known.source == NOT_FOUND)
+        news = (known.at <= at) & (other | (known.at < at - NEWS))
+        given = insert(routes).values(msisdn=msisdn, **row)
+        await connection.execute(given.on_conflict_do_update(index_elements=["msisdn"], set_=row, where=news))
+
+    async def refute(self, connection: AsyncConnection, msisdn: Msisdn, operator: str) -> None:
+        """A number is not on this operator's network: what said so is forgotten, and its digits are not believed."""
+        now = self.clock.now()
+        known, row = routes.c, {"operator": operator, "source": NOT_FOUND, "at": now}
+        said_so = (known.operator == operator) | (known.source == NOT_FOUND) | (known.at <= now - FRESH)
+        given = insert(routes).values(msisdn=msisdn, **row)
+        await connection.execute(given.on_conflict_do_update(index_elements=["msisdn"], set_=row, where=said_so))
+
+    def _told(self, msisdn: Msisdn, network: str | None) -> str | None:
+        """The network an aggregator means; a code of another country, or one nobody knows, says nothing."""
+        return networks.TABLE.told(msisdn.country, network) if network else None
+
+    def _of(self, msisdn: Msisdn, carrier: str) -> Operator | None:
+        """The first operator of ours that serves a network of the number's country."""
+        country = msisdn.country
+        return next((each for each in self.operators.values() if each.countries.get(country) == carrier), None)
