@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,11 +13,15 @@ from uuid import uuid4
 
 import httpx2 as httpx
 from player import Handset, is_dialled, play
+from script import HOME
 
+from ussd_app.msisdn import CURRENCIES, parse
+from ussd_app.networks import TABLE
 from ussd_app.ussd import after_code
 
 __all__ = ["Live", "play"]
 
+UNKNOWN_CODE = "99999"  # what Africa's Talking says of a network it does not know (wire/ussd.md section 3)
 PRESS_SECONDS = 0.3  # between two presses of one key, which sooner would be a copy (design.md law 3)
 
 
@@ -29,7 +34,10 @@ class _Session:
 
 
 class Live:
-    """A running application and its sandbox, over HTTP; ``ledger`` and ``advance`` reach what has no address."""
+    """A running application and its sandbox, over HTTP.
+
+    ``ledger``, ``advance`` and ``fund``, which puts money of ours into an operator's float, reach what has no address.
+    """
 
     def __init__(
         self,
@@ -39,6 +47,8 @@ class Live:
         service_code: str = "*920*55#",
         ledger: Callable[[str], Awaitable[Decimal]] | None = None,
         advance: Callable[[timedelta], Awaitable[None]] | None = None,
+        fund: Callable[[str, Decimal], Awaitable[None]] | None = None,
+        country: str = HOME,
     ) -> None:
         self._http = http
         self._url = url
@@ -46,6 +56,9 @@ class Live:
         self._service_code = service_code
         self._ledger = ledger
         self._advance = advance
+        self._fund = fund
+        self._country = country
+        self._ported: dict[str, str] = {}  # MSISDN -> network
         self._sessions: dict[str, _Session] = {}
         self._faults: list[dict[str, Any]] = []
         self._ids = itertools.count(1)
@@ -99,14 +112,40 @@ class Live:
             currency, amount = words
             await self._put(f"handsets/{name}", {"balances": {currency: amount}})
             return
+        if what == "mended":
+            self._faults = []
+            await self._put("faults", self._faults)
+            return
+        if what == "float":
+            await self._put_float(name, Decimal(words[0]))
+            return
         values = {key: json.loads(value) for key, value in (word.split("=") for word in words if "=" in word)}
+        if isinstance(values.get("body"), dict):
+            values["body"] = json.dumps(values["body"])  # what a fault answers stands there as the JSON it is
         if what == "handset":
+            self._ported |= {name: values["network"]} if "network" in values else {}
             await self._put(f"handsets/{name}", values)
         elif what == "switch":
             await self._put("switches", {name: values})
         else:
             self._faults.append({"name": name, "target": words[0], **values})
             await self._put("faults", self._faults)
+
+    async def pay_till(self, msisdn: str, amount: str, label: str) -> str:
+        """Pay the till of the first operator that has one: Daraja's."""
+        body = {"msisdn": msisdn, "amount": int(amount), "label": label}
+        paid = await self._http.post(f"{self._sandbox}/daraja/till", json=body)
+        return re.sub(r"\D", "", paid.raise_for_status().json()["TransID"])
+
+    async def _put_float(self, operator: str, amount: Decimal) -> None:
+        """What a bank brings to the operator, and a treasurer books."""
+        if self._fund is None:
+            raise LookupError("this journey has floats: give Live a `fund`")
+        currency = CURRENCIES[self._country]
+        books = (await self._http.get(f"{self._sandbox}/books")).raise_for_status().json()
+        held = Decimal(books["operators"][operator]["balances"].get(currency, "0"))
+        await self._put("books", {operator: {currency: str(held + amount)}})
+        await self._fund(operator, amount)
 
     async def _put(self, path: str, body: Any) -> None:  # noqa: ANN401 - JSON
         (await self._http.put(f"{self._sandbox}/{path}", json=body)).raise_for_status()
@@ -122,11 +161,17 @@ class Live:
         fields = {
             "sessionId": f"ATUid_{session.id}",
             "phoneNumber": f"+{handset.msisdn}",
-            "networkCode": "62001",
+            "networkCode": self._code(handset.msisdn),
             "serviceCode": self._service_code,
             "text": session.typed,
         }
         return await self._hop(data=fields)
+
+    def _code(self, msisdn: str) -> str:
+        """The network a handset is on, as MCC and MNC."""
+        number = parse(f"+{msisdn}", self._country)
+        known = TABLE.countries[number.country].networks.get(self._ported.get(msisdn, number.network))
+        return next((code for code in known.codes if code.isdigit()), UNKNOWN_CODE) if known else UNKNOWN_CODE
 
     async def _hop(self, **body: Any) -> str:  # noqa: ANN401 - httpx's own
         """One request, or as many as a subclass pleases."""
@@ -146,7 +191,7 @@ class Live:
             "ussdString": typed,
             "cellId": None,
             "language": handset.language,
-            "imsi": handset.imsi or f"62001{handset.msisdn[-10:].zfill(10)}",
+            "imsi": handset.imsi or f"{self._code(handset.msisdn)}{handset.msisdn[-10:].zfill(10)}",
         }
         data = json.loads(await self._hop(json=fields))["data"]
         return f"{'CON' if data['userInputRequired'] else 'END'} {data['inboundResponse']}"

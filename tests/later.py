@@ -74,9 +74,9 @@ async def move(engine: AsyncEngine, redis: Redis, clock: LaterClock, by: timedel
             await redis.pexpire(key, max(left - int(by / timedelta(milliseconds=1)), 0))
 
 
-async def settle(engine: AsyncEngine, clock: LaterClock) -> None:
+async def settle(engine: AsyncEngine, clock: LaterClock, looks: int = LOOKS) -> None:
     """Wait until all that is due has been done, and every SMS that is due has been sent; raises TimeoutError."""
-    for _ in range(LOOKS):
+    for _ in range(looks):
         async with engine.connect() as connection:
             if not (await connection.execute(DUE, {"now": clock.now()})).scalar_one():
                 return

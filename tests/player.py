@@ -20,9 +20,11 @@ from script import (
     IMSI,
     KNOWN,
     LEDGER,
+    MENDED,
     NO_SMS,
     PROMPT,
     SMS,
+    TILL,
     TIME,
     TOGETHER,
     TYPED,
@@ -82,7 +84,11 @@ class World(Protocol):
         ...
 
     async def arrange(self, what: str, name: str, words: list[str]) -> None:
-        """Tell the sandbox of a wallet, a handset, a service's switch or a fault."""
+        """Tell the sandbox of a wallet, a handset, a service's switch, a fault or a float of ours."""
+        ...
+
+    async def pay_till(self, msisdn: str, amount: str, label: str) -> str:
+        """Pay our till out of a wallet; the digits of the receipt."""
         ...
 
 
@@ -124,6 +130,7 @@ class _Player:
         done: Mapping[re.Pattern[str], Callable[[Step], Awaitable[str | None]]] = {
             HANDSET: self._take, KNOWN: self._register, IMSI: self._swap, TYPED: self._type, TOGETHER: self._type,
             HOPS: self._count, NO_SMS: self._hear_nothing, TIME: self._wait, ARRANGED: self._arrange,
+            MENDED: self._arrange, TILL: self._pay_till,
         }  # fmt: skip
         if step.command.re in done:
             return await done[step.command.re](step)
@@ -189,6 +196,10 @@ class _Player:
 
     async def _arrange(self, step: Step) -> None:
         await self.world.arrange(step.command["what"], step.command["name"], step.command["words"].split())
+
+    async def _pay_till(self, step: Step) -> None:
+        said = step.command
+        self.remembered[said["receipt"]] = await self.world.pay_till(said["msisdn"], said["amount"], said["label"])
 
     # What comes true
 

@@ -1,6 +1,7 @@
 """How a journey is written (tests/journeys/*.txt): its commands line by line, and what an expected text matches.
 
     # once                                         at the top: played plainly only, for a long one
+    # in KE                                        at the top: the country it is played in, Ghana where it says none
     as 233240000001 through africastalking         whose handset, through which network; `in fr` it says
     known 233240000002 Kofi 2580                   registers somebody by their keys: English, name, PIN; `through mtn`
     imsi 233240000002 620010000000099              from now on another SIM: what MTN's network tells of that handset
@@ -15,11 +16,14 @@
     balance 233240000001 GHS 49.50                 a wallet at the operator
     airtime 233240000001 GHS 5.00                  what was topped up
     ledger float:mtn_momo:GHS +0.50                how an account of ours has changed since the journey began
-    time 3 hours                                   passes, with all that is due by then; also minutes, days, weeks
+    time 3 hours                                   passes, with all that is due by then; seconds to weeks
     wallet 233240000001 GHS 10.00                  beforehand: what is in a wallet
     handset 233240000002 can_receive=false         beforehand: what else the sandbox may be told of a handset
     switch mtn_momo prompt_seconds=1               beforehand: how one of its services behaves
     fault lost_callback mtn_momo.collection count=1   beforehand: what goes wrong there
+    mended                                         from now on nothing does
+    float airtel 5000                              beforehand: what a treasurer of ours puts there
+    till 254700000001 500 INV1 <receipt>           pays our till unasked, and reads the digits of the receipt
 
 `<code>` in an expected text matches digits and remembers them; from then on it stands for them, typed or expected.
 """
@@ -27,9 +31,12 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 ONCE = "# once"
+HOME = "GH"
+COUNTRY = re.compile(r"# in (?P<country>[A-Z]{2})")
 
 HANDSET = re.compile(r"as (?P<msisdn>\d+) through (?P<aggregator>\w+)(?: in (?P<language>\w+))?")
 KNOWN = re.compile(r"known (?P<msisdn>\d+) (?P<name>\w+) (?P<pin>\d{4,6})(?: through (?P<aggregator>\w+))?")
@@ -43,10 +50,13 @@ NO_SMS = re.compile(r"no sms (?P<msisdn>\d+): (?P<text>.+)")
 BALANCE = re.compile(r"balance (?P<msisdn>\d+) (?P<currency>[A-Z]{3}) (?P<amount>\d+(?:\.\d+)?)")
 AIRTIME = re.compile(r"airtime (?P<msisdn>\d+) (?P<currency>[A-Z]{3}) (?P<amount>\d+(?:\.\d+)?)")
 LEDGER = re.compile(r"ledger (?P<account>\S+) (?P<change>[+-]\d+(?:\.\d+)?)")
-TIME = re.compile(r"time (?P<count>\d+) (?P<unit>minute|hour|day|week)s?")
-ARRANGED = re.compile(r"(?P<what>wallet|handset|switch|fault) (?P<name>\S+)(?P<words>(?: \S+)*)")
+TIME = re.compile(r"time (?P<count>\d+) (?P<unit>second|minute|hour|day|week)s?")
+ARRANGED = re.compile(r"(?P<what>wallet|handset|switch|fault|float) (?P<name>\S+)(?P<words>(?: \S+)*)")
+MENDED = re.compile(r"(?P<what>mended)(?P<name>)(?P<words>)")
+TILL = re.compile(r"till (?P<msisdn>\d+) (?P<amount>\d+) (?P<label>\w+) <(?P<receipt>\w+)>")
 COMMANDS = (
-    HANDSET, KNOWN, IMSI, TYPED, TOGETHER, PROMPT, HOPS, SMS, NO_SMS, BALANCE, AIRTIME, LEDGER, TIME, ARRANGED,
+    HANDSET, KNOWN, IMSI, TYPED, TOGETHER, PROMPT, HOPS, SMS, NO_SMS, BALANCE, AIRTIME, LEDGER, TIME, ARRANGED, MENDED,
+    TILL,
 )  # fmt: skip
 SCREENED = {TYPED, TOGETHER}
 TALK = {HANDSET, TYPED, HOPS}  # all that a journey holds that needs nothing but menus
@@ -97,7 +107,12 @@ def only_talk(path: Path) -> bool:
 
 def only_once(path: Path) -> bool:
     """Whether a journey is long, and says so."""
-    return path.read_text().startswith(ONCE)
+    return ONCE in _head(path)
+
+
+def country(path: Path) -> str:
+    """Where a journey is played, by its ISO 3166 code."""
+    return next((found["country"] for line in _head(path) if (found := COUNTRY.fullmatch(line))), HOME)
 
 
 def filled(text: str, remembered: Mapping[str, str]) -> str:
@@ -136,3 +151,8 @@ def matched_screen(expected: tuple[str, ...], screen: str, remembered: Mapping[s
         return {}
     words = "\n".join(expected)
     return matched(words if words.startswith("END ") else f"CON {words}", screen, remembered)
+
+
+def _head(path: Path) -> list[str]:
+    """The comments it begins with."""
+    return list(takewhile(lambda line: line.startswith("#"), path.read_text().splitlines()))

@@ -137,9 +137,27 @@ async def test_the_same_confirmation_twice_is_one_order(real: Menus) -> None:
     assert len(phone.orders.placed) == 1
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "MTN is slow now. We will SMS you. Do not pay again. Ref 48215037"),
+        ("fr", "MTN est lent en ce moment. Vous recevrez un SMS. Ne payez pas à nouveau. Réf 48215037"),
+        ("sw", "MTN iko polepole sasa. Tutakutumia SMS. Usilipe tena. Kumb 48215037"),
+    ],
+)
+async def test_an_order_whose_prompt_will_be_late_is_an_order(real: Menus, language: str, said: str) -> None:
+    """The payer is told so, and no reply says that nothing happened."""
+    phone = registered(real, language)
+    phone.orders.slow = True
+    await phone.dial("3", "0240000002", "50")
+    assert await phone.press("1") == f"END {said}"
+    assert phone.effects.may_have_effect
+    assert len(phone.orders.placed) == 1
+
+
 def recent(state: str) -> Recent:
     """The latest payment, in some state."""
-    return Recent("48215037", "send_money", Money(5000, "GHS"), state, "KOFI MENSAH")
+    return Recent("48215037", "send_money", Money(5000, "GHS"), state, "KOFI MENSAH", "MTN")
 
 
 async def test_an_open_payment_comes_first(real: Menus) -> None:
@@ -256,7 +274,7 @@ def busy_phone(real: Menus, language: str, random: Random) -> Phone:
     phone = Phone(real, language=random.choice([language, None]))
     phone.orders.limit = most
     phone.orders.moved = [Movement(at, label, most, LONGEST, f"4821503{n}") for n, label in enumerate(labels)]
-    phone.orders.latest = random.choice([None, Recent("48215037", "send_money", most, "waiting", LONGEST)])
+    phone.orders.latest = random.choice([None, Recent("48215037", "send_money", most, "waiting", LONGEST, LONGEST)])
     if random.random() < 0.9:
         phone.subscribers.people[AMA] = Subscriber(AMA, LONGEST, language, has_pin=False)
     return phone

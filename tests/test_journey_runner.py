@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from player import Handset, play
-from script import Mismatch, matched, matched_screen, only_once, only_talk
+from script import Mismatch, country, matched, matched_screen, only_once, only_talk
 
 AMA, KOFI = "233240000001", "233240000002"
 WELCOME = "CON Welcome"
@@ -62,6 +62,11 @@ class Stage:
     async def arrange(self, what: str, name: str, words: list[str]) -> None:
         """It is kept."""
         self.arranged.append((what, name, words))
+
+    async def pay_till(self, msisdn: str, amount: str, label: str) -> str:
+        """A receipt whose digits are the code of the table."""
+        self.arranged.append(("till", msisdn, [amount, label]))
+        return "48215037"
 
 
 def written(path: Path, *lines: str) -> Path:
@@ -145,6 +150,30 @@ async def test_what_is_not_as_written_says_where(path: Path, stage: Stage, lines
     with pytest.raises(Mismatch) as mismatch:
         await played(path, stage, *START, *lines)
     assert str(mismatch.value).startswith(f"trip.txt:{problem}")
+
+
+async def test_a_receipt_is_remembered_and_faults_are_mended(path: Path, stage: Stage) -> None:
+    """Its digits are typed as those of a screen are."""
+    await played(
+        path, stage, "# in KE", "float airtel 5000", *START, f"till {AMA} 500 INV1 <receipt>", "mended",
+        "time 5 seconds", "> *920*55*7*<receipt>#", "Payout <receipt>", "PIN",
+    )  # fmt: skip
+    assert stage.arranged == [("float", "airtel", ["5000"]), ("till", AMA, ["500", "INV1"]), ("mended", "", [])]
+
+
+@pytest.mark.parametrize(
+    ("lines", "where", "once"),
+    [
+        (["# Of Kenya.", "as 1 through mtn", "# in KE", "# once"], "GH", False),
+        (["# in KE", "as 1 through mtn"], "KE", False),
+        (["# once", "# in UG", "# Long."], "UG", True),
+    ],
+)
+def test_its_head_says_where_it_is_played_and_whether_once(
+    path: Path, lines: list[str], where: str, *, once: bool
+) -> None:
+    """The comments it begins with, and no later ones."""
+    assert (country(written(path, *lines)), only_once(path)) == (where, once)
 
 
 async def test_a_journey_says_whose_it_is(path: Path, stage: Stage) -> None:

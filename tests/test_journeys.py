@@ -16,14 +16,16 @@ import uvicorn
 from journey import Live, play
 from later import LaterClock, keep, move, settle
 from redis.asyncio import Redis
-from script import only_once, only_talk
+from script import HOME, country, only_once, only_talk
 
 from ussd_app import ledger, menus, worker
 from ussd_app.app import Application
 from ussd_app.config import Settings, load
 from ussd_app.deliveries import voucher_sms
 from ussd_app.money import Money
-from ussd_app.payments import schedule
+from ussd_app.movement import Kind
+from ussd_app.msisdn import CURRENCIES
+from ussd_app.payments import floats, schedule
 from ussd_app.sandbox import environment
 from ussd_app.seals import Seals
 
@@ -43,32 +45,53 @@ class Doubled(Live):
 
 
 # Played with every hop doubled in `make test`; the others that are not long, in `make test-long`.
-TWICE = {"send_money", "redial", "refunded", "callback_first", "late_success", "create_group", "airtime", "receipt"}
+TWICE = {
+    "send_money", "redial", "refunded", "callback_first", "late_success", "create_group", "airtime", "receipt",
+    "ke_send", "ug_send",
+}  # fmt: skip
+
+
+def played(path: Path, world: type[Live], *marks: pytest.MarkDecorator) -> Any:  # noqa: ANN401 - pytest names no type
+    """A journey in its country, as test_journey takes it."""
+    return pytest.param(country(path), path, world, marks=marks, id=f"{path.stem}-{world.__name__}")
+
+
 PLAYED = [
-    *((path, Live) for path in JOURNEYS),
+    *(played(path, Live) for path in JOURNEYS),
     *(
-        pytest.param(path, Doubled, marks=() if path.stem in TWICE else pytest.mark.long)
+        played(path, Doubled, *([] if path.stem in TWICE else [pytest.mark.long]))
         for path in JOURNEYS
         if not only_once(path)
     ),
 ]
 
 
-@pytest.fixture
-async def application(database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Application]:
-    """Server, sandbox and worker in this process, at a port of their own."""
+def surroundings(where: str, database: str, redis_url: str) -> tuple[int, dict[str, str]]:
+    """A free port, and the variables of an application of that country at it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    given = {
-        **environment(Settings(public_url=url)),
+    return port, {
+        **environment(Settings(public_url=url, country=where)),
         "PUBLIC_URL": url,
+        "COUNTRY": where,
         "SANDBOX": "1",
         "SECRET_KEYS": "of the tests",
         "REDIS_URL": redis_url,
         "DATABASE_URL": database.replace("+psycopg", ""),
         "MENUS_DIR": str(MENUS),
+    }
+
+
+@pytest.fixture
+async def application(
+    request: pytest.FixtureRequest, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Application]:
+    """Server, sandbox and worker in this process, at a port of their own, in the country of its parameter."""
+    port, variables = surroundings(getattr(request, "param", HOME), database, redis_url)
+    given = {
+        **variables,
         "PROMPT_DELAY_MS": "50",
         "MTN_REPEAT_WINDOW_MS": "200",
         "SANDBOX_MTN_RECEIPT_SECONDS": "0",
@@ -83,14 +106,15 @@ async def application(database: str, redis_url: str, monkeypatch: pytest.MonkeyP
     later = LaterClock()
     application = Application(load(Settings), later)
     await keep(application.engine, later)
-    async with _served(application, port):
+    async with served(application, port):
         seals = Seals(application.settings.secret_keys, voucher_sms.PURPOSE)
         await voucher_sms.stock(application.engine, seals, "wifi-day", ["user ama7 pass 4711"], later.now())
         yield application
 
 
 @asynccontextmanager
-async def _served(application: Application, port: int) -> AsyncIterator[None]:
+async def served(application: Application, port: int) -> AsyncIterator[None]:
+    """Web and worker, to the end of the block."""
     config = uvicorn.Config(application.web(), port=port, log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -115,21 +139,37 @@ async def balance(application: Application, account: str) -> Decimal:
     return Money(sums.debits_posted - sums.credits_posted, currency).decimal
 
 
-@pytest.mark.parametrize(
-    ("path", "world"), PLAYED, ids=lambda each: each.stem if isinstance(each, Path) else each.__name__
-)
+async def agree(application: Application, http: httpx.AsyncClient) -> None:
+    """Every operator's books say what our ledger does, and nothing in it is out of balance."""
+    currency, paying = CURRENCIES[application.settings.country], application.payments
+    books = (await http.get(f"{application.settings.public_url}/sandbox/books")).json()["operators"]
+    for name in application.operators:
+        ours = {paying.float_account(name, kind) for kind in (Kind.COLLECTION, Kind.DISBURSEMENT)}
+        held = [await balance(application, f"{account}:{currency}") for account in ours]
+        assert Decimal(books[name]["balances"].get(currency, "0")) == sum(held), name
+    async with application.engine.connect() as connection:
+        assert set((await ledger.imbalance(connection)).values()) <= {0}
+
+
+@pytest.mark.parametrize(("application", "path", "world"), PLAYED, indirect=["application"])
 async def test_journey(application: Application, redis: Redis, path: Path, world: type[Live]) -> None:
     """As written, once; and with every hop sent twice, unless it is long."""
-    later, url = application.clock, application.settings.public_url
+    later, settings = application.clock, application.settings
     assert isinstance(later, LaterClock)
 
     async def advance(by: timedelta) -> None:
         await move(application.engine, redis, later, by)
         await settle(application.engine, later)
 
+    async def fund(operator: str, amount: Decimal) -> None:
+        account, money = application.payments.float_account(operator, Kind.DISBURSEMENT), CURRENCIES[settings.country]
+        async with application.engine.begin() as connection:
+            await floats.put(connection, account, Money.of(amount, money), note="a bank", at=later.now())
+
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-        await play(path, world(http, url, ledger=lambda account: balance(application, account), advance=advance))
-        books = (await http.get(f"{url}/sandbox/books")).json()["operators"]["mtn_momo"]
-    assert Decimal(books["balances"].get("GHS", "0")) == await balance(application, "float:mtn_momo:GHS")
-    async with application.engine.connect() as connection:
-        assert set((await ledger.imbalance(connection)).values()) <= {0}
+        live = world(
+            http, settings.public_url, ledger=lambda account: balance(application, account), advance=advance,
+            fund=fund, country=settings.country,
+        )  # fmt: skip
+        await play(path, live)
+        await agree(application, http)
