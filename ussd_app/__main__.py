@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, TypeVar
 from uuid import UUID
@@ -26,6 +27,7 @@ from ussd_app.config import Settings, SettingsError, is_loopback, load
 from ussd_app.deliveries import voucher_sms
 from ussd_app.embedded import EmbeddedError
 from ussd_app.menus.model import Limits
+from ussd_app.msisdn import InvalidMsisdn, Msisdn, parse
 from ussd_app.operators.mtn_momo import PRODUCTS, SANDBOX
 from ussd_app.seals import Seals
 from ussd_app.web.patience import Patient
@@ -37,13 +39,15 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 
 @cli.command()
 def demo(
-    country: Annotated[str, typer.Option(help="ISO code of the country to play in")] = "GH",
+    country: Annotated[str | None, typer.Option(help="ISO code of the country to play in; else COUNTRY")] = None,
     port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8000,
     *,
     stay: Annotated[bool, typer.Option(help="keep running after the journey")] = True,
 ) -> None:
     """Play a whole journey on this machine: stores, sandbox, server, worker and a phone, with nothing set up."""
-    given = {"COUNTRY": country, "PUBLIC_URL": f"http://127.0.0.1:{port}", "SANDBOX": "1", "LOG_LEVEL": "WARNING"}
+    if country:
+        os.environ["COUNTRY"] = country
+    given = {"PUBLIC_URL": f"http://127.0.0.1:{port}", "SANDBOX": "1", "LOG_LEVEL": "WARNING"}
     for name, value in given.items():
         os.environ.setdefault(name, value)
     for name, value in sandbox.environment(load(Settings)).items():
@@ -66,6 +70,7 @@ def serve(
     trusted_proxies: Annotated[str, typer.Option(help="addresses whose X-Forwarded-For is believed")] = "127.0.0.1",
 ) -> None:
     """Answer aggregators, operators and senders."""
+    _are_proxies(trusted_proxies)
     settings, stores = app.with_stores(load(Settings))
     if stores:
         _migrate(settings)
@@ -160,7 +165,8 @@ def doctor(
     """Look at settings, stores, credentials and callback addresses, one line each."""
     settings, _ = app.with_stores(load(Settings))
     log.configure("CRITICAL")  # every line it would say is one of the doctor's own
-    looked = doctor_command.run(app.Application(settings), send_sms, collect, whole=addresses)
+    texted, payer = _number("--send-sms", send_sms, settings), _number("--collect", collect, settings)
+    looked = doctor_command.run(app.Application(settings), texted, payer, whole=addresses)
     raise typer.Exit(asyncio.run(looked))
 
 
@@ -220,8 +226,8 @@ def float_(
     note: Annotated[str, typer.Option(help="the bank's reference")] = "",
 ) -> None:
     """Show what operators hold for us, or book what a treasurer has moved between a bank and one of them."""
-    if operator is None:
-        _run(treasury.show)
+    if operator is None or not amount:
+        _run(lambda application: treasury.show(application, operator))
     else:
         _run(lambda application: treasury.put(application, operator, amount, side, note))
 
@@ -245,6 +251,15 @@ def decide(
 
 
 @cli.command()
+def refund(
+    code: Annotated[str, typer.Argument(help="the order's, as `parked` shows it")],
+    by: Annotated[str, typer.Option(help="who decides, for the audit")],
+) -> None:
+    """Ask once more for a refund that has failed, when what stood in its way is mended."""
+    _run(lambda application: treasury.refund(application, code, by))
+
+
+@cli.command()
 def bench(
     seconds: Annotated[float, typer.Option(help="for each measurement")] = 10.0,
     outage_seconds: Annotated[float, typer.Option(help="how long an operator is away, with --outage")] = 300.0,
@@ -265,6 +280,22 @@ def _run(command: Callable[[app.Application], Coroutine[None, None, None]]) -> N
     finally:
         if stores:
             stores.stop()
+
+
+def _are_proxies(named: str) -> None:
+    """Raise SettingsError where one is no address: it would never be met, and ``*`` has callers name their own."""
+    for proxy in named.split(","):
+        try:
+            ip_network(proxy.strip())
+        except ValueError:
+            raise SettingsError(f"--trusted-proxies {proxy.strip()} is no address and no range of them") from None
+
+
+def _number(option: str, text: str | None, settings: Settings) -> Msisdn | None:
+    try:
+        return parse(text, settings.country) if text else None
+    except InvalidMsisdn:
+        raise SettingsError(f"{option} {text} is no mobile number of {settings.country}") from None
 
 
 def _migrate(settings: Settings) -> None:

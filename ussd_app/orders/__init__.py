@@ -39,7 +39,8 @@ from ussd_app.orders.model import (
     kind_named,
     order_of,
 )
-from ussd_app.payments import Finding
+from ussd_app.payments import Change, Finding
+from ussd_app.payments.life import Decided
 from ussd_app.tables import audit, orders, payments
 
 __all__ = [
@@ -106,12 +107,23 @@ class Orders(Course):
         """Job: ask for its state because a callback came."""
         await self._settle(payment, await self.payments.confirm(payment))
 
-    async def decide(self, payment: UUID, finding: Succeeded | Failed, by: str) -> None:
-        """Book what a person has read of a parked payment in its operator's own statement."""
+    async def decide(self, payment: UUID, end: Succeeded | Failed, by: str) -> bool:
+        """Book what a person has read of a parked payment in its operator's own statement; False where it is none."""
+        return await self._settle(payment, Decided(end, by)) is not None
+
+    async def refund_again(self, code: str, by: str) -> bool:
+        """Ask once more, on a person's word, for a refund that has failed; False where no order waits for that."""
         async with self.engine.begin() as connection:
-            detail = {"payment": str(payment), "by": by, "found": type(finding).__name__}
+            locked = select(orders).where(orders.c.code == code).with_for_update(key_share=True)
+            row = (await connection.execute(locked)).mappings().one_or_none()
+            if row is None or row["state"] != "parked" or not await self.refund_failed(connection, row["id"]):
+                return False
+            order = order_of(row)
+            await self.lock_accounts(connection, order)
+            detail = {"order": str(order.id), "by": by, "found": "refund again"}
             await connection.execute(audit.insert().values(at=self.clock.now(), event="decided", detail=detail))
-        await self._settle(payment, finding)
+            await self._undo(connection, order)
+            return True
 
     async def refuses(
         self, kind: str, msisdn: Msisdn, recipient: Msisdn | None, amount: Money
@@ -128,9 +140,9 @@ class Orders(Course):
         """What this person last sent, received or got back, newest first."""
         return await history.movements(self, msisdn, limit)
 
-    async def _settle(self, payment: UUID, status: Finding | None) -> None:
+    async def _settle(self, payment: UUID, status: Finding | None) -> Change | None:
         if status is None or isinstance(status, Pending):
-            return
+            return None
         self.clock.point("settle.before_commit")
         async with self.engine.begin() as connection:
             # Order before payment, always: two jobs of one order wait here, not for each other.
@@ -150,6 +162,7 @@ class Orders(Course):
                 await self._advance(connection, order, change)
             self.clock.point("settle.in_commit")
         self.clock.point("settle.after_commit")
+        return change
 
     async def _placed(self, connection: AsyncConnection, values: dict[str, Any]) -> Placed | None:
         query = select(orders.c.code, orders.c.digest).where(orders.c.run == values["run"])

@@ -1,9 +1,11 @@
 """The course of an order: from step to step, or back, and what it is told of on the way."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from random import Random
+from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import ledger
@@ -20,6 +22,7 @@ from ussd_app.payments import SUCCESSES, Change, Payments
 from ussd_app.routes import Routes
 from ussd_app.tables import orders, payments, subscribers
 
+HANDED_ON = frozenset({Kind.DISBURSEMENT, Kind.DELIVERY})
 UNDO = "undo:"  # an undo's step is named after the step it undoes
 
 
@@ -65,6 +68,8 @@ class Course:
             await self.payments.book_late(connection, change.payment)
             if change.payment["kind"] == Kind.COLLECTION:
                 await self._undo(connection, order)
+            elif await self.refund_failed(connection, order.id):
+                await self._finish(connection, order, "done", kind.done(order), change.handed_over)
             else:
                 await self._settled(connection, order, "late")
         elif change.became == "succeeded":
@@ -79,6 +84,13 @@ class Course:
             await self._undo(connection, order)
 
     async def _advance_undo(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
+        if change.became == "failed" and await self._has(connection, order, HANDED_ON, "late"):
+            # It was booked as owed to us while the refund was under way: what was collected pays for it after all.
+            clearing, said = ledger.clearing_account(order.id), "handed on late, not given back"
+            at = self.clock.now()
+            await ledger.move(connection, clearing, ledger.RECEIVABLE, order.amount, order=order.id, reason=said, at=at)
+            await self._finish(connection, order, "done", kind.done(order))
+            return
         if change.became == "failed":
             await self.payments.alert(connection, "refund refused", order=str(order.id), reason=str(change.reason))
             await self._finish(connection, order, "parked", kind.unresolved(order))
@@ -86,6 +98,18 @@ class Course:
         if change.became == "late":
             await self.payments.book_late(connection, change.payment)
         await self._finish(connection, order, "undone", kind.undone(order))
+
+    async def refund_failed(self, connection: AsyncConnection, order: UUID) -> bool:
+        """Whether what was collected was to go back, and the last try at it has failed."""
+        p = payments.c
+        query = select(p.state).where(p.order_id == order, p.kind == Kind.REFUND).order_by(p.created_at.desc())
+        return (await connection.execute(query.limit(1))).scalar_one_or_none() == "failed"
+
+    async def _has(self, connection: AsyncConnection, order: Order, kinds: Collection[Kind], state: str) -> bool:
+        """Whether a payment of these kinds has come to this for the order."""
+        p = payments.c
+        query = select(p.id).where(p.order_id == order.id, p.kind.in_(kinds), p.state == state).limit(1)
+        return (await connection.execute(query)).first() is not None
 
     async def _undo(self, connection: AsyncConnection, order: Order) -> None:
         """Give back what was collected, or close the order where nothing was."""
@@ -103,10 +127,12 @@ class Course:
             .all()
         )
         for row in collected:
+            earlier = select(func.count()).where(payments.c.refunds == row["id"])
+            tries = (await connection.execute(earlier)).scalar_one()
             short = await self.payments.create(
                 connection,
                 order.id,
-                UNDO + row["step"],
+                f"{UNDO}{row['step']}{f':{tries + 1}' if tries else ''}",
                 Kind.REFUND,
                 row["operator"],
                 Msisdn(row["msisdn"]),

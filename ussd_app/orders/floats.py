@@ -40,9 +40,11 @@ async def refuses(
 ) -> bool:
     """Whether an operator's float is too low for a payout; ``fed`` is what the order brings it first.
 
-    Leaves its alert. What it found holds to the end of the commit: the float's account stays locked.
+    Leaves its alert. What it found holds to the end of the commit: the float's account stays locked, and with it every
+    other that the order of such a payout locks, so that no two commits wait for each other.
     """
-    await ledger.lock(connection, [desk.payments.float_account(operator, Kind.DISBURSEMENT)], amount.currency)
+    ours = {desk.payments.float_account(operator, kind) for kind in Kind}
+    await ledger.lock(connection, {*ours, ledger.FEES, ledger.RECEIVABLE}, amount.currency)
     before, least = fed or Money(0, amount.currency), Money.of(desk.settings.float_alert, amount.currency)
     return await floats.refuses(connection, desk.payments, operator, amount, fed=before, alert_below=least)
 

@@ -115,8 +115,9 @@ async def place(
             ours = {*floats, till.SUSPENSE, ledger.FEES, ledger.RECEIVABLE}
             await ledger.lock(connection, ours, seen.amount.currency)
         found = await till.read(connection, deposit, msisdn, lock=True)
-        if found is None or operator is None:
-            return await earlier(connection, run) or Gone()
+        copied = await earlier(connection, run)  # and it may have failed, and given the deposit up, since
+        if copied or found is None or operator is None:
+            return copied or Gone()
         placed = await _place(orders, connection, run, msisdn, language, operator, found)
         if placed is None:
             return PayoutsPaused(operator.brand)
