@@ -71,9 +71,9 @@ SWITCHES: Mapping[str, dict[str, Any]] = {
 STEPS = (
     *(timedelta(seconds=10),) * 8,
     *(timedelta(minutes=1),) * 6,
-    *(timedelta(minutes=10),) * 6,
-    *(timedelta(hours=8),) * 16,
-    *(timedelta(days=8),) * 5,
+    *(timedelta(minutes=10),) * 3,
+    *(timedelta(hours=9),) * 12,
+    *(timedelta(days=12),) * 3,
 )
 SOON = timedelta(hours=1)  # shorter steps than this wait a while for what the sandbox does by itself
 STEP_SECONDS = 0.1

@@ -27,7 +27,7 @@ async def test_it_is_an_operator_with_the_settings_it_was_given(operator: Operat
     assert isinstance(ours, Till)
     assert isinstance(ours, Acknowledged)
     assert ours.unqueried == {Kind.DISBURSEMENT, Kind.REFUND}
-    assert ours.believed_up_to("KES") == Money.of(10_000, "KES")
+    assert ours.believed_up_to("KES") == Money.of(50_000, "KES")
     assert operator(callback_max=500).believed_up_to("KES") == Money.of(500, "KES")
     assert await ours.name_of(PAYER) is None
     assert await ours.is_active(PAYER)

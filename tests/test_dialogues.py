@@ -63,6 +63,10 @@ class Village:
         """There is no sandbox here."""
         raise NotImplementedError(ELSEWHERE)
 
+    async def pay_till(self, msisdn: str, amount: str, label: str) -> str:
+        """There is no till here."""
+        raise NotImplementedError(ELSEWHERE)
+
     async def answer(self, msisdn: str, answer: str) -> bool:
         """There is no operator here."""
         raise NotImplementedError(ELSEWHERE)

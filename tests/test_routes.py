@@ -141,14 +141,26 @@ async def test_what_was_learnt_beats_the_digits_for_half_a_year(desk: Desk, sour
 
 
 async def test_the_later_fact_is_believed(desk: Desk) -> None:
-    """Whatever it was told by; one that is told late replaces nothing newer."""
+    """One that is told late replaces nothing newer."""
     await learn(desk, BARAKA, "mpesa", "chosen", ago=9 * DAY)
-    await learn(desk, BARAKA, "airtel", "network", ago=3 * DAY)
+    await learn(desk, BARAKA, "airtel", "paid", ago=3 * DAY)
     assert await found(desk, BARAKA) == "airtel"
     await learn(desk, BARAKA, "mpesa", "paid", ago=5 * DAY)
     assert await found(desk, BARAKA) == "airtel"
     await learn(desk, BARAKA, "mpesa", "paid", ago=DAY)
     assert await found(desk, BARAKA) == "mpesa"
+
+
+async def test_nobody_elses_word_replaces_the_numbers_own_session(desk: Desk) -> None:
+    """A stranger who names another network steers nobody's payouts; a newer session, or a number not found, does."""
+    await learn(desk, BARAKA, "airtel", "network", ago=9 * DAY)
+    for source in ("chosen", "paid", "staff"):
+        await learn(desk, BARAKA, "mpesa", source)
+        assert await found(desk, BARAKA) == "airtel"
+    await learn(desk, BARAKA, "mpesa", "network")
+    assert await found(desk, BARAKA) == "mpesa"
+    await refute(desk, BARAKA, "mpesa")
+    assert await found(desk, BARAKA) == "airtel"
 
 
 async def test_what_is_seen_again_stays_fresh(desk: Desk) -> None:

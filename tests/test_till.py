@@ -11,7 +11,7 @@ from ussd_app import till
 from ussd_app.app import Application
 from ussd_app.config import Settings, load
 from ussd_app.errors import ProviderError, Reason, Throttled, Unknown
-from ussd_app.movement import Deposit, Failed, Kind, Pending
+from ussd_app.movement import Deposit, Failed, Kind, Pending, Succeeded
 from ussd_app.orders import Placed
 from ussd_app.orders.till_back import Gone
 from ussd_app.sandbox import environment
@@ -160,18 +160,20 @@ async def test_what_payer_and_label_hold_is_data(shop: Shop) -> None:
 
 async def test_the_notice_of_our_own_collection_is_no_deposit(shop: Shop) -> None:
     """M-PESA tells of prompts too, under the order's code; a second payment under that code is one."""
+    shop.operator.states[Kind.COLLECTION] = Succeeded("", cedis("50.50"))
     placed = await shop.desk.send()
     assert isinstance(placed, Placed)
+    await shop.desk.run(5)
     await shop.told("50.50", label=placed.reference)
-    row = await shop.row()
-    assert (row.state, shop.operator.looked_up) == ("own", [])
-    await shop.told("50.50", receipt="UA50DEMO901", label=placed.reference)
-    assert (await shop.row("UA50DEMO901")).state == "told"
+    await shop.answered("50.50")
+    assert (await shop.row()).state == "told"  # the prompt has not ended: it may have been paid by hand
     await shop.desk.run(30)
     assert await shop.desk.order_states() == ["done"]
-    await shop.books(held="0.50", waiting="0.00")
     await shop.answered("50.50")
+    assert (await shop.row()).state == "own"
     await shop.books(held="0.50", waiting="0.00")
+    await shop.told("50.50", receipt="UA50DEMO901", label=placed.reference)
+    assert (await shop.row("UA50DEMO901")).state == "told"
 
 
 async def test_a_collection_is_known_by_its_receipt_too(shop: Shop) -> None:

@@ -95,10 +95,7 @@ class Application:
             )
         )
         self.aggregators: Mapping[str, Aggregator] = {name: self._aggregator(name) for name in settings.aggregators}
-        self.operators: Mapping[str, Operator] = {
-            name: self._client("operators", name).Operator(*self._parts("operators", name))
-            for name in settings.operators
-        }
+        self.operators: Mapping[str, Operator] = {name: self._operator(name) for name in settings.operators}
         self.senders: Mapping[str, Sender] = {
             name: self._client("senders", name).Sender(*self._parts("senders", name)) for name in settings.senders
         }
@@ -147,7 +144,8 @@ class Application:
 
     def callback_url(self, name: str, path: str = "") -> str:
         """Where a provider calls back about what the path names, such as ``collection/<reference>``."""
-        secret = secret_of(self._doors[name].secret, path)
+        door = self._doors[name]
+        secret = secret_of(door.secret, path, door.key)
         return f"{self.settings.public_url}/callbacks/{name}/{secret}{f'/{path}' if path else ''}"
 
     @property
@@ -236,6 +234,13 @@ class Application:
         made: Aggregator = module.Aggregator(load(module.Settings), self.settings.code, self.settings.country)
         return made
 
+    def _operator(self, name: str) -> Operator:
+        made: Operator = self._client("operators", name).Operator(*self._parts("operators", name))
+        if self.settings.country not in made.countries:
+            there = ", ".join(made.countries)
+            raise SettingsError(f"COUNTRY is {self.settings.country}, and {name} (OPERATORS) is set up for {there}")
+        return made
+
     def _delivery(self, name: str) -> Delivery:
         # Our own secret keys may have been made at this start, and are in no environment to be read from.
         settings = load(provider("deliveries", name).Settings, secret_keys=self.settings.secret_keys)
@@ -265,6 +270,7 @@ class Application:
             calling,
             client.authentic if isinstance(client, Signing) else None,
             client.acknowledge if isinstance(client, Acknowledged) else None,
+            self.settings.key("callbacks"),
         )
 
     @cached_property

@@ -113,6 +113,12 @@ class Breakers:
         kept = await self._kept.look(circuit)
         return 0.0 if kept.opened_at is None else max(1.0, self._kept.rest(circuit))
 
+    async def held(self, provider: str, what: str) -> float:
+        """Seconds for which no call is let through; 0 where the next one is, if only as a trial."""
+        circuit = f"{provider}:{what}"
+        await self._kept.look(circuit)
+        return max(0.0, self._kept.rest(circuit))
+
     async def may_ask(self, provider: str) -> bool:
         """Whether it falls to this process, now, to find out if a provider is back."""
         return await self._kept.claim(f"{provider}:question", QUESTION_SECONDS)

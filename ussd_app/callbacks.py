@@ -23,9 +23,12 @@ class Callbacks:
     async def keep(self, provider: str, path: str, content_type: str, body: bytes) -> None:
         """Store a callback as it came and plan a confirm, in one commit; what it claims is not looked at."""
         async with self.payments.engine.begin() as connection:
-            values = {"provider": provider, "path": path, "content_type": content_type, "body": body}
-            await connection.execute(callbacks.insert().values(**values, received_at=self.payments.clock.now()))
             note = self.payments.providers[provider].parse_callback(path, body)
+            values = {
+                "provider": provider, "path": path, "payment": note.reference, "content_type": content_type,
+                "body": body, "received_at": self.payments.clock.now(),
+            }  # fmt: skip
+            await connection.execute(callbacks.insert().values(values))
             if path.startswith(DEPOSIT) and note.external_id:
                 await self.tills.confirmed(connection, provider, note.external_id, note.status)
             elif note.deposit:
@@ -41,7 +44,8 @@ class Callbacks:
         await self._name(connection, provider, reference, note.external_id)
         row = await self.payments.find(connection, provider, reference)
         if row:
-            await claims.complete(connection, row, note.status)
+            if not await claims.complete(connection, row, note.status):
+                await self.payments.alert(connection, claims.TWICE, payment=str(reference))
             await self.plan_confirm(connection, reference)
 
     async def _named(self, connection: AsyncConnection, provider: str, note: CallbackNote) -> UUID | None:

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 from importlib import import_module
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, TypeVar
@@ -242,6 +242,8 @@ def allowed(address: str, networks: tuple[str, ...]) -> bool:
         ip = ip_address(address)
     except ValueError:
         return False
+    # A socket or a proxy of both families shows an IPv4 caller as ::ffff:196.201.214.200.
+    ip = ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
     return any(ip in ip_network(network, strict=False) for network in networks)
 
 

@@ -85,6 +85,7 @@ class CallbackNote:
     reference: UUID | None
     status: Status
     external_id: str | None = None  # where the provider names the movement by its own id alone
+    kind: Kind | None = None  # which it is about, where the address does not tell
     deposit: Deposit | None = None  # what it tells of instead of a movement of ours
     balance: Money | None = None  # or of instead: what the provider holds for us
 
@@ -116,7 +117,7 @@ class Unqueried(Protocol):
     unqueried: frozenset[Kind]
 
     def believed_up_to(self, currency: str) -> Money:
-        """The largest amount of which an unsigned callback to the payment's own address is proof."""
+        """The largest amount of which an unsigned callback is proof; one to a registered address only if guarded."""
         ...
 
 
@@ -133,7 +134,7 @@ class Signing(Protocol):
 class Acknowledged(Protocol):
     """A provider that wants to read something after 200."""
 
-    def acknowledge(self, path: str) -> str:
+    def acknowledge(self, path: str, body: bytes) -> str:
         """The JSON of the answer to a callback."""
         ...
 

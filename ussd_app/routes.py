@@ -1,7 +1,8 @@
 """Which operator serves a number: what its own session or a payment has told of it, else whose range it lies in.
 
 Digits tell whom a number was allocated to, and people take their numbers along (wire/operators.md section 4). Every
-row is a fact of one moment, so a later one replaces an earlier one, whatever told it; after FRESH none is believed.
+row is a fact of one moment, so a later one replaces an earlier one, but nobody's word that of the number's own
+session; after FRESH none is believed.
 """
 
 from collections.abc import Mapping
@@ -91,6 +92,8 @@ class Routes:
         known, row = routes.c, {"operator": operator, "source": source, "at": at}
         other = (known.operator != operator) | (known.source == NOT_FOUND)
         news = (known.at <= at) & (other | (known.at < at - NEWS))
+        if source != "network":  # strangers choose and pay; only their own session can say that somebody has moved
+            news &= (known.source != "network") | (known.at <= at - FRESH)
         given = insert(routes).values(msisdn=msisdn, **row)
         await connection.execute(given.on_conflict_do_update(index_elements=["msisdn"], set_=row, where=news))
 

@@ -28,14 +28,18 @@ from ussd_app.messages import Messages
 from ussd_app.money import MAX_MAJOR, Money
 from ussd_app.movement import Deposit, Kind, Status, Succeeded, Till, Unqueried
 from ussd_app.msisdn import InvalidMsisdn, Msisdn, parse
-from ussd_app.payments import Payments
+from ussd_app.payments import Payments, schedule
+from ussd_app.payments.life import FINAL
 from ussd_app.tables import deposits, orders, payments, subscribers
 
 SUSPENSE = "suspense"  # the account of what has been paid to us and is nobody's yet
 
 # How long each question waits for its answer before the next is asked; after the last a person looks.
 WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720, 1_440))
-NEAR = timedelta(minutes=15)  # a collection this much older than a deposit may be the same money
+# A collection asked for this long before a deposit was told of may be the same money: longer than callbacks stay away.
+NEAR = schedule.PATIENCE
+# ... and for this long after its failure, until it has been looked at again.
+RECENT = schedule.SECOND_LOOKS[0] + timedelta(minutes=5)
 MATCHES_MAX = 500  # deposits of the same digits that are looked at
 PAYER_CHARS, LABEL_CHARS = 64, 40
 DIALLED_MAX = 12  # digits of a receipt that an SMS has room for
@@ -146,7 +150,8 @@ class Tills:
         """Whether an order of ours has collected this: some operators tell of that too, under the order's code."""
         others = deposits.alias()
         absorbed = (others.c.order_id == p.order_id) & (others.c.state == "own") & (others.c.id != row["id"])
-        by_label = (p.label == row["label"]) & LACKS_RECEIPT & ~select(others.c.id).where(absorbed).exists()
+        unclaimed = LACKS_RECEIPT & ~select(others.c.id).where(absorbed).exists()
+        by_label = (p.label == row["label"]) & p.state.in_(FINAL) & unclaimed
         query = select(p.order_id, p.state).where(_collects(row), or_(p.receipt == row["receipt"], by_label))
         found = (await connection.execute(query.limit(1))).one_or_none()
         if found is None:
@@ -160,12 +165,15 @@ class Tills:
     async def _may_be_own(self, connection: AsyncConnection, row: RowMapping) -> bool:
         """Whether a collection whose receipt is not known yet looks the same: asked again, until it is.
 
-        Only where the notice names no account: that of a collection would have named its order.
+        That of an order still under way where the notice names one, else any of the same payer.
         """
         then = p.submitted_at.between(row["told_at"] - NEAR, row["told_at"])
-        query = select(p.msisdn).where(_collects(row), LACKS_RECEIPT, then, p.state != "failed")
+        fails = (p.state == "failed") & (p.final_at <= self.payments.clock.now() - RECENT)
+        query = select(p.msisdn).where(_collects(row), LACKS_RECEIPT, then, ~fails)
+        if row["label"]:
+            query = query.where(p.label == row["label"], p.state.not_in(FINAL))
         payers = (await connection.execute(query.limit(MATCHES_MAX))).scalars()
-        return not row["label"] and any(agrees(row["payer"], Msisdn(payer)) for payer in payers)
+        return any(row["label"] or agrees(row["payer"], Msisdn(payer)) for payer in payers)
 
     async def _book(self, connection: AsyncConnection, row: RowMapping, amount: Money) -> None:
         now = self.payments.clock.now()

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import typer
 
-from ussd_app import msisdn
 from ussd_app.app import Application
 from ussd_app.breakers import CALLS, FAILURES
 from ussd_app.money import Money
-from ussd_app.operators import Kind, Request
+from ussd_app.msisdn import CURRENCIES, Msisdn
+from ussd_app.operators import Kind, Operator, Request
 from ussd_app.senders import Outgoing
 
 TRIAL_TEXT = "ussd-app doctor: this SMS works."
@@ -18,7 +18,7 @@ TRIAL_TEXT = "ussd-app doctor: this SMS works."
 Look = Callable[[], Awaitable[object]]
 
 
-async def run(application: Application, send_sms: str | None, collect: str | None, *, whole: bool) -> int:
+async def run(application: Application, send_sms: Msisdn | None, collect: Msisdn | None, *, whole: bool) -> int:
     """Look at everything; 0 where all is well, else 1. ``whole`` addresses show their secrets."""
     settings = application.settings
     typer.echo(f"      {settings.service_code} at {settings.public_url}, country {settings.country}")
@@ -26,9 +26,9 @@ async def run(application: Application, send_sms: str | None, collect: str | Non
         typer.echo(f"      {line}")
     looks = dict(application.checks) | dict(_credentials(application))
     if send_sms:
-        looks |= dict(_sms(application, msisdn.parse(send_sms, settings.country)))
+        looks |= dict(_sms(application, send_sms))
     if collect:
-        looks |= dict(_collections(application, msisdn.parse(collect, settings.country)))
+        looks |= dict(_collections(application, collect))
     well = True
     async with application:
         for what, look in looks.items():
@@ -59,12 +59,18 @@ def _addresses(application: Application, *, whole: bool) -> Iterator[str]:
 
 
 def _credentials(application: Application) -> Iterator[tuple[str, Look]]:
-    currency = msisdn.CURRENCIES[application.settings.country]
+    currency = CURRENCIES[application.settings.country]
     for name, operator in application.operators.items():
         for kind in (Kind.COLLECTION, Kind.DISBURSEMENT):
             url = application.callback_url(name, f"balance/{kind}")
             ask = partial(application.payments.breakers.call, name, "balance", operator.balance, kind, currency, url)
-            yield f"{name} {kind}: token and balance", ask
+            yield f"{name} {kind}: token and balance", partial(_balance, ask)
+
+
+async def _balance(ask: Callable[[], Awaitable[Money | None]]) -> object:
+    """What is held, or that only a callback will tell: then nothing but the token is proven yet."""
+    found = await ask()
+    return "asked, and told by a callback: see `ussd-app float`" if found is None else found
 
 
 async def _resting(application: Application) -> AsyncIterator[str]:
@@ -76,16 +82,22 @@ async def _resting(application: Application) -> AsyncIterator[str]:
                 yield f"{name} {call}: failed {FAILURES} times in a row, rests {seconds:.0f} s more"
 
 
-def _sms(application: Application, number: msisdn.Msisdn) -> Iterator[tuple[str, Look]]:
+def _sms(application: Application, number: Msisdn) -> Iterator[tuple[str, Look]]:
     for name, sender in application.senders.items():
         yield f"{name}: SMS to {number.masked}", partial(sender.send, Outgoing(uuid4(), number, TRIAL_TEXT, 1))
 
 
-def _collections(application: Application, number: msisdn.Msisdn) -> Iterator[tuple[str, Look]]:
-    amount = Money.of(1, msisdn.CURRENCIES[application.settings.country])
-    for name, operator in application.operators.items():
+def _collections(application: Application, number: Msisdn) -> Iterator[tuple[str, Look]]:
+    amount = Money.of(1, CURRENCIES[application.settings.country])
+    serving = {name: each for name, each in application.operators.items() if _serves(each, number)}
+    for name, operator in (serving or application.operators).items():
         reference = uuid4()
         url = application.callback_url(name, f"{Kind.COLLECTION}/{reference}")
         request = Request(reference, Kind.COLLECTION, number, amount, "doctor", "Trial", url)
         ask = partial(application.payments.breakers.call, name, Kind.COLLECTION, operator.submit, request)
         yield f"{name}: collection of {amount} from {number.masked}", ask
+
+
+def _serves(operator: Operator, number: Msisdn) -> bool:
+    """Whether the range of a number is one of its network's."""
+    return operator.countries.get(number.country) == number.network

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import httpx2 as httpx
 import procrastinate
+from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -115,27 +116,17 @@ async def measure(redis_url: str, database_url: str, seconds: float) -> list[Fig
     await asyncio.to_thread(migrations.upgrade, database_url)
     clock, lines = Clock(), {FAILING: Line(), WORKING: Line()}
     redis = redis_client.connect(redis_url)
-    engine = create_async_engine(database_url, pool_size=app.POOL_CONNECTIONS)
-    conninfo = database_url.replace("+psycopg", "", 1)
-    jobs = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=conninfo, min_size=1, max_size=4))
-    momo = load(mtn_momo.Settings, environment="mtnghana", subscription_key="bench", api_user="bench", api_key="bench")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
-        stack.push_async_callback(engine.dispose)
         operators = {}
         for name, client in ((FAILING, mtn_momo.Operator), (WORKING, _Other)):
             http = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.MockTransport(lines[name])))
-            operators[name] = client(momo, http, cast("Any", redis), clock)
-        settings, messages, random = load(Settings, prompt_delay_ms=0), cast("Messages", _Silent()), SystemRandom()
-        paying = Payments(
-            engine, Jobs(jobs), operators, {}, clock, lambda name, path: f"http://127.0.0.1/{name}/{path}",
-            Breakers(redis, clock), random,
-        )  # fmt: skip
-        groups = Groups(engine, Jobs(jobs), messages, clock, settings, random)
-        routes = Routes(engine, operators, clock)
-        orders = Orders(engine, paying, messages, groups, clock, settings, random, routes)
-        worker.register(jobs, orders, Sims(engine, Jobs(jobs), None, clock, (b"bench",)))
-        await stack.enter_async_context(jobs.open_async())
+            operators[name] = client(_momo(), http, cast("Any", redis), clock)
+        breakers = Breakers(redis, clock)
+        # As web and worker have them: pools of their own.
+        orders, _ = await _desk(stack, database_url, operators, breakers, clock)
+        working_orders, jobs = await _desk(stack, database_url, operators, breakers, clock)
+        worker.register(jobs, working_orders, Sims(working_orders.engine, Jobs(jobs), None, clock, (b"bench",)))
         working = asyncio.create_task(worker.run(jobs, signals=False))
         started = time.monotonic()
         paid = asyncio.create_task(_pay(orders, BEFORE_SECONDS + seconds + AFTER_SECONDS))
@@ -146,11 +137,39 @@ async def measure(redis_url: str, database_url: str, seconds: float) -> list[Fig
         count = await paid
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
-        async with engine.connect() as connection:
+        async with orders.engine.connect() as connection:
             query = select(payments.c.created_at, payments.c.submitted_at, payments.c.operator)
             found = await connection.execute(query.where(payments.c.kind == Kind.COLLECTION))
             rows = [(row.created_at, row.submitted_at, row.operator) for row in found]
     return _figures(lines, rows, clock.now().timestamp() - time.monotonic(), (started, failed, back), count)
+
+
+def _momo() -> mtn_momo.Settings:
+    key = SecretStr("bench")
+    return load(mtn_momo.Settings, environment="mtnghana", subscription_key=key, api_user="bench", api_key=key)
+
+
+async def _desk(
+    stack: AsyncExitStack,
+    database_url: str,
+    operators: Mapping[str, mtn_momo.Operator],
+    breakers: Breakers,
+    clock: Clock,
+) -> tuple[Orders, procrastinate.App]:
+    """An order desk, and the jobs it defers to."""
+    engine = create_async_engine(database_url, pool_size=app.POOL_CONNECTIONS)
+    stack.push_async_callback(engine.dispose)
+    conninfo = database_url.replace("+psycopg", "", 1)
+    connector = procrastinate.PsycopgConnector(conninfo=conninfo, min_size=1, max_size=app.JOB_CONNECTIONS)
+    jobs = procrastinate.App(connector=connector)
+    await stack.enter_async_context(jobs.open_async())
+    settings, messages, random = load(Settings, prompt_delay_ms=0), cast("Messages", _Silent()), SystemRandom()
+    paying = Payments(
+        engine, Jobs(jobs), operators, {}, clock, lambda name, path: f"http://127.0.0.1/{name}/{path}", breakers, random
+    )
+    groups = Groups(engine, Jobs(jobs), messages, clock, settings, random)
+    routes = Routes(engine, operators, clock)
+    return Orders(engine, paying, messages, groups, clock, settings, random, routes), jobs
 
 
 async def _pay(orders: Orders, seconds: float) -> int:

@@ -29,10 +29,8 @@ async def show(application: Application, operator: str | None = None) -> None:
     async with application, application.engine.connect() as connection:
         for each in await floats.show(connection, application.payments, currency):
             if operator in {None, each.operator}:
-                said = (
-                    f"; {each.operator} said {each.told} at {each.told_at:%Y-%m-%d %H:%M} UTC" if each.told_at else ""
-                )
-                typer.echo(f"{each.account}: {each.held}{said}")
+                at = each.told_at and f"{each.told_at:%Y-%m-%d %H:%M} UTC"
+                typer.echo(f"{each.account}: {each.held}{f'; {each.operator} said {each.told} at {at}' if at else ''}")
 
 
 async def put(application: Application, operator: str, amount: str, side: str, note: str) -> None:

@@ -31,7 +31,7 @@ from ussd_app.msisdn import CURRENCIES, Msisdn
 from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.providers import airtel, rsa
 from ussd_app.providers.client import Client, fetched, money, short
-from ussd_app.providers.tokens import Token, Tokens
+from ussd_app.providers.tokens import Token, Tokens, account
 
 # Country -> its network in `phonenumbers` (wire/operators.md section 2).
 COUNTRIES = dict.fromkeys(
@@ -162,7 +162,7 @@ class Operator:
         meaning = airtel.STATUSES.get(said.word)
         if said.ended(airtel.PAID, airtel.written(request.reference)):
             return Succeeded(said.receipt, request.amount)
-        if said.failed and meaning is Failed:
+        if said.failed and meaning is Failed and said.is_about(airtel.written(request.reference)):
             return Failed(Reason.EXPIRED if said.word == airtel.EXPIRED else said.failed, short(said.code))
         if said.meaning is Pending and (meaning is Pending or not said.word):
             return Pending(said.raw)
@@ -217,8 +217,9 @@ class Operator:
 
     async def token(self, refused: str | None = None) -> str:
         """An access token, cached; ``refused`` is one that was just answered with 401."""
-        account = f"{self.settings.base_url}:{self.settings.client_id}"
-        return await self._tokens.get(self.name, account, self._fetch, force_refresh=refused)
+        secret = self.settings.client_secret.get_secret_value()
+        ours = account(self.settings.base_url, self.settings.client_id, secret)
+        return await self._tokens.get(self.name, ours, self._fetch, force_refresh=refused)
 
     async def _fetch(self) -> Token:
         """A token from Airtel, which lives for minutes (section 2.1)."""

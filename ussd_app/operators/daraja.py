@@ -115,12 +115,17 @@ class Settings(Calling):
 
     @field_validator("certificate")
     @classmethod
-    def _seals(cls, value: str) -> str:
+    def _seals(cls, value: str, info: ValidationInfo) -> str:
         try:
-            text = value if value.startswith(rsa.PEM) else Path(value).read_text(encoding="ascii")
+            text = value if value.strip().startswith(rsa.PEM) else Path(value).read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError):
             raise ValueError("is no certificate and no readable file of one") from None
-        rsa.public_key(text)
+        key = rsa.public_key(text)
+        if password := info.data.get("initiator_password"):
+            try:
+                rsa.encrypt(key, password.get_secret_value().encode())
+            except ValueError:
+                raise ValueError("has too short a key for DARAJA_INITIATOR_PASSWORD") from None
         return text
 
 
@@ -204,7 +209,7 @@ class Operator:
         }  # fmt: skip
         await self._calls.taken("register_till", TILL.format(self.settings.c2b_version), body)
 
-    def acknowledge(self, path: str) -> str:
+    def acknowledge(self, path: str, _body: bytes = b"") -> str:
         """What M-PESA wants to read after 200: every payment at our till is welcome, and every callback was heard."""
         if path.strip("/") == "validation":
             return json.dumps({"ResultCode": "0", "ResultDesc": "Accepted"})

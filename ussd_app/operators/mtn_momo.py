@@ -24,7 +24,7 @@ from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.providers.client import OUTAGES, Client, fetched, money, plain, short
-from ussd_app.providers.tokens import Token, Tokens
+from ussd_app.providers.tokens import Token, Tokens, account
 
 # Final only if listed here as Succeeded or Failed; every other word is pending (wire/momo.md section 1.7).
 STATUSES: Mapping[str, type[Status]] = {
@@ -208,8 +208,9 @@ class Operator:
 
     async def token(self, product: str, refused: str | None = None) -> str:
         """An access token of one product, cached; ``refused`` is one that was just answered with 401."""
-        account = f"{self.settings.environment}:{self.settings.credential(product, 'api_user')}:{product}"
-        return await self._tokens.get(self.name, account, lambda: self._fetch(product), force_refresh=refused)
+        basic = (self.settings.credential(product, name) for name in ("api_user", "api_key"))
+        ours = account(self.settings.environment, product, *basic)
+        return await self._tokens.get(self.name, ours, lambda: self._fetch(product), force_refresh=refused)
 
     async def _fetch(self, product: str) -> Token:
         """A token from MTN (section 1.3)."""

@@ -84,12 +84,14 @@ class Course:
             await self._undo(connection, order)
 
     async def _advance_undo(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
+        # What came late was booked as owed to us while this refund was under way: what was collected pays for it.
         if change.became == "failed" and await self._has(connection, order, HANDED_ON, "late"):
-            # It was booked as owed to us while the refund was under way: what was collected pays for it after all.
-            clearing, said = ledger.clearing_account(order.id), "handed on late, not given back"
-            at = self.clock.now()
-            await ledger.move(connection, clearing, ledger.RECEIVABLE, order.amount, order=order.id, reason=said, at=at)
+            await self._no_longer_owed(connection, order, order.amount, "handed on late, not given back")
             await self._finish(connection, order, "done", kind.done(order))
+            return
+        if change.became == "failed" and await self._has(connection, order, {Kind.REFUND}, "late"):
+            given_back = Money(change.payment["amount"], change.payment["currency"])
+            await self._no_longer_owed(connection, order, given_back, "given back late, not twice")
             return
         if change.became == "failed":
             await self.payments.alert(connection, "refund refused", order=str(order.id), reason=str(change.reason))
@@ -98,6 +100,10 @@ class Course:
         if change.became == "late":
             await self.payments.book_late(connection, change.payment)
         await self._finish(connection, order, "undone", kind.undone(order))
+
+    async def _no_longer_owed(self, connection: AsyncConnection, order: Order, money: Money, said: str) -> None:
+        clearing, at = ledger.clearing_account(order.id), self.clock.now()
+        await ledger.move(connection, clearing, ledger.RECEIVABLE, money, order=order.id, reason=said, at=at)
 
     async def refund_failed(self, connection: AsyncConnection, order: UUID) -> bool:
         """Whether what was collected was to go back, and the last try at it has failed."""

@@ -59,7 +59,9 @@ class SendMoney(Collecting):
 
     def party(self, order: Order, seen_by: Msisdn) -> str:
         """Whom it went to, or from whom it came."""
-        return order.details["recipient_name" if seen_by == order.msisdn else "sender_name"]
+        if seen_by != order.msisdn:
+            return order.details["sender_name"]
+        return order.details.get("unnamed") or order.details["recipient_name"]
 
     def done(self, order: Order) -> tuple[Receipt, ...]:
         """Both are told."""
@@ -138,7 +140,7 @@ async def quote(
     if not active:
         return NotOnNetwork(recipient, payee) if others else NotReachable(recipient)
     charged = fee(amount, _step(payer, payee, amount.currency))
-    return Quote(charged, amount + charged, name or recipient.national, payee, others)
+    return Quote(charged, amount + charged, name or payee.brand, payee, others)
 
 
 async def place(
@@ -163,6 +165,8 @@ async def place(
         "sender_operator": payer.name,
         "recipient_name": recipient_name,
         "recipient_operator": payee.name,
+        # Beside a number the brand stands for a name nobody tells; alone it would be anybody's.
+        **({"unnamed": recipient.national} if recipient_name == payee.brand else {}),
         # A stranger's choice is remembered for others only once money has arrived there.
         **({"chosen": Disburse().name} if chosen else {}),
     }

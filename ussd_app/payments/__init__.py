@@ -18,10 +18,10 @@ from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind, Succeeded, Unqueried
 from ussd_app.msisdn import Msisdn
 from ussd_app.payments import claims, schedule
-from ussd_app.payments.life import SUCCESSES, Change, Finding, Refused, Unresolved
+from ussd_app.payments.life import SUCCESSES, Change, Decided, Finding, Refused, Unresolved
 from ussd_app.payments.rows import RECEIPT
 from ussd_app.payments.sending import Sending
-from ussd_app.tables import payments
+from ussd_app.tables import audit, payments
 
 __all__ = ["SUCCESSES", "Change", "Finding", "Payments"]
 
@@ -110,6 +110,12 @@ class Payments(Sending):
     async def settle(self, connection: AsyncConnection, payment: UUID, status: Finding) -> Change | None:
         """Book a final status inside the order's commit; None where it changes nothing any more."""
         row = await self._lock(connection, payment)
+        if isinstance(status, Decided):
+            if row["state"] != "parked":
+                return None  # somebody else, or the operator's own word, was faster
+            detail = {"payment": str(payment), "by": status.by, "found": type(status.end).__name__}
+            await connection.execute(audit.insert().values(at=self.clock.now(), event="decided", detail=detail))
+            status = status.end
         if isinstance(status, Succeeded):
             return await self._succeeded(connection, row, status)
         if isinstance(status, Refused):
@@ -118,9 +124,11 @@ class Payments(Sending):
             return await self._failed(connection, row, Failed(status.reason, status.raw)) if fails else None
         if isinstance(status, Failed):
             return await self._failed(connection, row, status)
-        if isinstance(status, Unresolved) and await self._set(connection, row, "park"):
-            await self.alert(connection, status.why, payment=str(payment), step=row["step"])
-            return Change(row, "parked")
+        if isinstance(status, Unresolved):
+            parked = await self._set(connection, row, "park")
+            if parked or row["state"] == "failed":  # it may have moved after all, which nobody may book by themselves
+                await self.alert(connection, status.why, payment=str(payment), step=row["step"])
+            return Change(row, "parked") if parked else None
         return None
 
     async def _succeeded(self, connection: AsyncConnection, row: RowMapping, status: Succeeded) -> Change | None:

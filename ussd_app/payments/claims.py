@@ -12,20 +12,25 @@ from ussd_app.tables import callbacks, payments
 
 CLAIMS_MAX = 20  # the latest that are looked at
 OVER = "callback over what is believed unasked"  # a person decides
+TWICE = "one payment with two receipts"  # a person looks
 
 
 async def of(connection: AsyncConnection, row: RowMapping, provider: Provider) -> list[Status]:
-    """What came to the payment's own addresses, newest first: nobody but the provider knows their secret."""
-    path, c = f"{row['kind']}/{row['id']}", callbacks.c
-    own = (c.provider == row["operator"]) & ((c.path == path) | c.path.startswith(f"{path}/", autoescape=True))
-    kept = await connection.execute(select(c.path, c.body).where(own).order_by(c.id.desc()).limit(CLAIMS_MAX))
-    return [provider.parse_callback(each.path, each.body).status for each in kept]
+    """What names the payment and its kind, newest first: by the address made for it or, where none is, by the body."""
+    c = callbacks.c
+    about = (c.provider == row["operator"]) & (c.payment == row["id"])
+    kept = await connection.execute(select(c.path, c.body).where(about).order_by(c.id.desc()).limit(CLAIMS_MAX))
+    told = ((each.path, provider.parse_callback(each.path, each.body)) for each in kept)
+    own = (note for path, note in told if (path.partition("/")[0] or note.kind) == row["kind"])
+    return [note.status for note in own if note.reference == row["id"]]
 
 
 def believed(claims: Iterable[Status], row: RowMapping, provider: Unqueried) -> Finding | None:
     """The end that these prove: success before failure, and neither of more than is believed without a signature."""
     final = [claim for claim in claims if isinstance(claim, Succeeded | Failed)]
     found = next((claim for claim in final if isinstance(claim, Succeeded)), final[0] if final else None)
+    if isinstance(found, Failed) and row["state"] == "failed":
+        return None  # it says nothing new
     if found and row["amount"] > provider.believed_up_to(row["currency"]).minor:
         return Unresolved(OVER)
     return found
@@ -36,12 +41,18 @@ async def receipt(connection: AsyncConnection, row: RowMapping, provider: Provid
     return next(filter(None, (_receipt(claim, row) for claim in await of(connection, row, provider))), "")
 
 
-async def complete(connection: AsyncConnection, row: RowMapping, claim: Status) -> None:
-    """Take the receipt out of a callback that has come after its payment had succeeded without one."""
+async def complete(connection: AsyncConnection, row: RowMapping, claim: Status) -> bool:
+    """Take the receipt out of a callback that has come after its payment had succeeded without one.
+
+    False where it had succeeded with another: it may have moved twice.
+    """
     told = _receipt(claim, row)
+    if told and row["state"] in SUCCESSES and row["receipt"] not in {None, "", told}:
+        return False
     if told:
         lacks = update(payments).where(payments.c.id == row["id"], payments.c.receipt == "")
         await connection.execute(lacks.where(payments.c.state.in_(SUCCESSES)).values(receipt=told))
+    return True
 
 
 def _receipt(claim: Status, row: RowMapping) -> str:

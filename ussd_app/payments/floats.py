@@ -15,6 +15,7 @@ from ussd_app import ledger, log
 from ussd_app.errors import ProviderError
 from ussd_app.money import Money
 from ussd_app.movement import Kind
+from ussd_app.operators import Operator
 from ussd_app.payments import Payments
 from ussd_app.payments.rows import Rows
 from ussd_app.tables import audit, float_balances, orders, payments
@@ -51,7 +52,7 @@ async def refuses(
     """
     account = desk.float_account(operator, Kind.DISBURSEMENT)
     left = await available(connection, account, amount.currency) + fed - amount
-    left -= await _promised(connection, operator, amount.currency)
+    left -= await _promised(connection, desk.operators[operator], amount.currency)
     # Where all money comes in and goes out through one account, an empty one has only paid out what it had.
     fills_itself = len(desk.operators) == 1 and desk.operators[operator].one_float
     if left.minor < (0 if fills_itself else alert_below.minor):
@@ -108,13 +109,13 @@ async def show(connection: AsyncConnection, desk: Rows, currency: str) -> list[F
     return floats
 
 
-async def _promised(connection: AsyncConnection, operator: str, currency: str) -> Money:
+async def _promised(connection: AsyncConnection, operator: Operator, currency: str) -> Money:
     """What open orders that bring it nothing will pay out of this operator's float, and hold nothing of yet."""
     o, p = orders.c, payments.c
-    theirs = (o.state == "open") & (o.currency == currency) & (o.details["recipient_operator"].astext == operator)
+    theirs = (o.state == "open") & (o.currency == currency) & (o.details["recipient_operator"].astext == operator.name)
     begun = select(p.id).where(p.order_id == o.id, p.kind == Kind.DISBURSEMENT).exists()
-    crossing = o.details["sender_operator"].astext != operator
-    query = select(func.coalesce(func.sum(o.amount), 0)).where(theirs, crossing, ~begun)
+    fed = (o.details["sender_operator"].astext == operator.name) & operator.one_float
+    query = select(func.coalesce(func.sum(o.amount), 0)).where(theirs, ~fed, ~begun)
     return Money(int((await connection.execute(query)).scalar_one()), currency)
 
 

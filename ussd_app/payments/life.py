@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping
 from transitions import Machine
 
 from ussd_app.errors import Reason
-from ussd_app.operators import Status
+from ussd_app.operators import Failed, Status, Succeeded
 
 MACHINE = Machine(
     model=None,
@@ -50,7 +50,15 @@ class Refused:
     raw: str = ""
 
 
-Finding = Status | Refused | Unresolved
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a person has read of a parked payment in its operator's own statement."""
+
+    end: Succeeded | Failed
+    by: str
+
+
+Finding = Status | Refused | Unresolved | Decided
 
 
 @dataclass(frozen=True, slots=True)

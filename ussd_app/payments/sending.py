@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ussd_app import log
 from ussd_app.breakers import Resting
 from ussd_app.errors import Reason, Rejected, Throttled, Unknown
-from ussd_app.movement import Pending, Status, Unqueried
+from ussd_app.http import RETRY_SECONDS
+from ussd_app.movement import Kind, Pending, Status, Unqueried
 from ussd_app.payments import schedule
 from ussd_app.payments.life import Finding, Refused
 from ussd_app.payments.rows import Rows
@@ -21,8 +22,20 @@ class Sending(Rows):
 
     async def submit(self, payment: UUID) -> Finding | None:
         """Ask the operator for the movement; None where nothing is to be settled yet (or this has been done)."""
+        if await self._waits(payment):
+            return None
         row = await self._send(payment)
         return await self._submit(row) if row else None
+
+    async def _waits(self, payment: UUID) -> bool:
+        """Put off what its breaker would hold back: it costs one commit, and no question for what has never left."""
+        async with self.engine.connect() as connection:
+            row = await self._row(connection, payment)
+        after = await self.breakers.held(row["operator"], row["kind"]) if row else 0.0
+        if row is None or not after or row["state"] not in {"created", "sent"}:
+            return False
+        async with self.engine.begin() as connection:
+            return await self._tries_again(connection, row, Resting(after))
 
     async def _ask(self, row: RowMapping) -> Status | None:
         self.clock.point(f"{row['kind']}.check.before_http")
@@ -63,6 +76,10 @@ class Sending(Rows):
             submit = self.providers[row["operator"]].submit
             status = await self.breakers.call(row["operator"], row["kind"], submit, self._request(row))
         except Rejected as error:
+            if row["kind"] == Kind.REFUND and error.reason is Reason.NOT_AUTHORISED:
+                # Our credentials, which a person must mend: what was collected goes back all the same.
+                log.get(__name__).error("alert", what="refund not authorised", payment=str(row["id"]))
+                return await self._not_taken(row, Throttled(RETRY_SECONDS, error.detail))
             return Refused(row["attempts"], error.reason, error.detail)
         except Unknown as error:
             await self._doubt(row["id"], error)
@@ -121,8 +138,10 @@ class Sending(Rows):
 
     async def _tries_again(self, connection: AsyncConnection, row: RowMapping, error: Unknown | Throttled) -> bool:
         """Plan another submission, where its kind may still have one; what its breaker held back was no try."""
-        tries = row["tries"] + (not isinstance(error, Resting))
-        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(tries=tries))
+        tries = row["tries"]
+        if not isinstance(error, Resting):
+            tries += 1
+            await connection.execute(update(payments).where(payments.c.id == row["id"]).values(tries=tries))
         now = self.clock.now()
         wait = schedule.next_try(row["kind"], tries, now - row["created_at"], error, self.random)
         if wait is None:

@@ -118,7 +118,11 @@ class Said:
     def ended(self, word: str, named: str) -> bool:
         """Whether the movement of this id has that word, and neither the codes nor the flag contradict it."""
         agreed = self.meaning is Succeeded and not self.denied and self.answer.status == HTTPStatus.OK
-        return agreed and self.word == word and self.transaction.get("id") in (None, named)
+        return agreed and self.word == word and self.is_about(named)
+
+    def is_about(self, named: str) -> bool:
+        """Whether it names no other movement than the one of this id."""
+        return self.transaction.get("id") in (None, named)
 
 
 def read(answer: Answer, kind: Kind) -> Said:

@@ -4,7 +4,6 @@ Codes are numbers or texts. Members of a callback are unordered, may lack their 
 """
 
 import base64
-import hashlib
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -21,7 +20,7 @@ from ussd_app.http import Answer
 from ussd_app.money import Money
 from ussd_app.movement import Deposit, Pending, Status, Succeeded
 from ussd_app.providers.client import OUTAGES, Client, fetched, money, short
-from ussd_app.providers.tokens import Token, Tokens
+from ussd_app.providers.tokens import Token, Tokens, account
 
 NAME = "daraja"
 TOKEN = "oauth/v1/generate"  # noqa: S105 - a path
@@ -83,8 +82,8 @@ class Calls:
     def __init__(self, base_url: str, basic: tuple[str, str], http: httpx.AsyncClient, tokens: Tokens) -> None:
         """``basic`` are its consumer key and secret."""
         self._basic = basic
-        # One token for each consumer key, since a new one may end the former's life; the key itself names nothing.
-        self._account = hashlib.sha256(f"{base_url} {basic[0]}".encode()).hexdigest()[:16]
+        # One token for each consumer key, since a new one may end the former's life.
+        self._account = account(base_url, *basic)
         self._client = Client(NAME, base_url, http)
         self._tokens = tokens
 
@@ -224,7 +223,7 @@ def balance(result: Told) -> Money:
     """
     accounts = [account.split("|") for account in str(result.values.get("AccountBalance", "")).split("&")]
     ours = [each for each in accounts if len(each) == BALANCE_FIELDS and each[0] in HOLDING and each[1] == CURRENCY]
-    if not ours:
+    if not ours or len({name for name, *_ in ours}) < len(ours):
         raise Unknown("no balance in the answer")
     return sum((money(available, currency) for _, currency, _, available, _, _ in ours), Money(0, CURRENCY))
 

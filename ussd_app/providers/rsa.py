@@ -22,10 +22,11 @@ SHA1 = hashes.SHA1()  # noqa: S303 - what Java's RSA/ECB/OAEPPadding means where
 def public_key(text: str) -> RSAPublicKey:
     """A key out of a PEM public key, a PEM X.509 certificate or the base64 of a DER SubjectPublicKeyInfo.
 
-    Raises ValueError where it is none of these, or no RSA key.
+    A line may end with a backslash and an n, as in a file of variables. Raises ValueError where it is none of these,
+    or no RSA key.
     """
     try:
-        key = _read(text.strip())
+        key = _read(text.strip().replace("\\n", "\n"))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError("is no public key") from error
     if not isinstance(key, RSAPublicKey):

@@ -4,6 +4,7 @@ With Redis away each process keeps its own.
 """
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -148,6 +149,14 @@ class Tokens:
         del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # seen: where every caller has gone there is nobody to tell
+
+
+def account(*credentials: str) -> str:
+    """What names an account in the cache by all it is known by, and tells nothing of it.
+
+    The secret is part of it: with another one the token of the former would pass for a proof that it is right.
+    """
+    return hashlib.sha256(" ".join(credentials).encode()).hexdigest()[:16]
 
 
 def _parsed(stored: str | bytes | None) -> _Held | None:

@@ -92,10 +92,11 @@ callbacks = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("provider", Text, nullable=False),
     Column("path", Text, nullable=False),  # what followed the secret: kind and reference
+    Column("payment", Uuid),  # which it names by our reference
     Column("content_type", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),  # as it came
     Column("received_at", Moment, nullable=False),
-    Index("ix_callbacks_path", "provider", "path"),
+    Index("ix_callbacks_payment", "payment"),
 )
 
 accounts = Table(

@@ -134,9 +134,10 @@ class Web:
             raise HTTPException(404)
         provider = request.path_params["provider"]
         door = self.parts.callbacks.get(provider)
-        await self._keep(request, door, provider, path, self.parts.keep_callback)
-        acknowledge = door.acknowledge if door else None
-        return Response(acknowledge(path), media_type="application/json") if acknowledge else PlainTextResponse("")
+        body = await self._keep(request, door, provider, path, self.parts.keep_callback)
+        if door is None or door.acknowledge is None:
+            return PlainTextResponse("")
+        return Response(door.acknowledge(path, body), media_type="application/json")
 
     async def report(self, request: Request) -> Response:
         """A delivery report or an inbound SMS: stored, then answered 200."""
@@ -177,7 +178,7 @@ class Web:
     async def _callback(self, request: Request, deadline: float) -> Callback:
         return await bodies.decode(request, await bodies.read(request, bodies.USSD_BYTES_MAX, deadline))
 
-    async def _keep(self, request: Request, door: Door | None, name: str, path: str, sink: Sink) -> None:
+    async def _keep(self, request: Request, door: Door | None, name: str, path: str, sink: Sink) -> bytes:
         if door is None:
             raise HTTPException(404)
         try:
@@ -199,6 +200,7 @@ class Web:
             storing.cancel()
         if not done or not storing.result():
             raise HTTPException(503, "not stored")  # whatever it was, the provider must send it again
+        return body
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.parts.hop_seconds

@@ -1,7 +1,7 @@
 """Who may post to a provider's addresses: whoever knows the secret, comes from its networks and, where it signs, signs.
 
-A registered address has the provider's own secret; the address of one payment has one of its own, so that whoever
-learns it learns no other.
+A registered address has the provider's own secret; the address of one payment has one of its own, made with a key that
+stands in no address, so that whoever learns one learns no other.
 """
 
 import base64
@@ -32,11 +32,12 @@ class Door:
     networks: tuple[str, ...] = ()
     settings: Calling = field(default_factory=Calling.model_construct, repr=False)
     authentic: Authentic | None = None  # by a signature of the provider's own making
-    acknowledge: Callable[[str], str] | None = None
+    acknowledge: Callable[[str, bytes], str] | None = None
+    key: bytes = field(default=b"", repr=False)  # of ours, for the secrets of payments' own addresses
 
     def admit(self, request: Request, path: str) -> None:
         """Raise 404 for a wrong secret (design.md law 10), 403 for a foreign address."""
-        if not same(request.path_params["secret"], secret_of(self.secret, path)):
+        if not same(request.path_params["secret"], secret_of(self.secret, path, self.key)):
             raise HTTPException(404)
         if not allowed(address(request), self.networks):
             raise HTTPException(403)
@@ -60,10 +61,13 @@ class Door:
             raise HTTPException(403, "not signed by its sender")
 
 
-def secret_of(provider: str, path: str) -> str:
-    """The secret of the address with this path: a provider's own, or that of the payment its two segments name."""
+def secret_of(provider: str, path: str, key: bytes = b"") -> str:
+    """The secret of the address with this path: a provider's own, or that of the payment its two segments name.
+
+    The latter is made with ``key``, since a provider's own stands in portals, and in whatever is written about them.
+    """
     own = "/".join(path.split("/")[:2])
-    return hmac.new(provider.encode(), own.encode(), "sha256").hexdigest()[:32] if "/" in own else provider
+    return hmac.new(key + provider.encode(), own.encode(), "sha256").hexdigest()[:32] if "/" in own else provider
 
 
 def same(given: str, secret: str) -> bool:

@@ -1,4 +1,4 @@
-"""What operators say of our floats, and callbacks found by their address."""
+"""What operators say of our floats, and callbacks found by their payment."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,4 +17,5 @@ def upgrade() -> None:
         sa.Column("told_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("account", "currency", name=op.f("pk_float_balances")),
     )
-    op.create_index(op.f("ix_callbacks_path"), "callbacks", ["provider", "path"], unique=False)
+    op.add_column("callbacks", sa.Column("payment", sa.Uuid(), nullable=True))
+    op.create_index("ix_callbacks_payment", "callbacks", ["payment"], unique=False)
