@@ -60,6 +60,7 @@ def test_a_key_is_read_as_operators_hand_it_out(text: str) -> None:
         ELLIPTIC.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
         base64.b64encode(ELLIPTIC.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode(),
     ],
+    ids=lambda text: f"{len(text)} characters",  # the keys are new in every process
 )
 def test_anything_else_is_no_key(text: str) -> None:
     """It is one kind of error, whatever is wrong."""
