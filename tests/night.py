@@ -26,7 +26,7 @@ from ussd_app.msisdn import CURRENCIES, Msisdn
 from ussd_app.orders import Placed, send_money
 from ussd_app.payments import floats
 from ussd_app.providers import airtel
-from ussd_app.tables import audit, payments
+from ussd_app.tables import audit, payment_events, payments
 
 # Whose numbers begin how; each of them has PEOPLE.
 COUNTRIES: Mapping[str, Mapping[str, str]] = {
@@ -195,6 +195,10 @@ class Night:
         """A whole table."""
         async with self.application.engine.connect() as connection:
             return list((await connection.execute(select(table))).mappings().all())
+
+    async def told(self) -> int:
+        """How much has happened to payments."""
+        return len(await self.rows(payment_events))
 
     async def alerts(self) -> list[str]:
         """What a person was told to look at."""

@@ -46,9 +46,10 @@ class Doubled(Live):
 
 # Played with every hop doubled in `make test`; the others that are not long, in `make test-long`.
 TWICE = {
-    "send_money", "redial", "refunded", "callback_first", "late_success", "create_group", "airtime", "receipt",
-    "ke_send", "ug_send",
+    "send_money", "redial", "refunded", "callback_first", "create_group", "ke_send", "ug_send",
 }  # fmt: skip
+# The slowest whose steps others take too are played in `make test-long` alone.
+SLOW = {"cycle", "sim_asked", "ug_paid_late", "ug_late_success", "ke_late_success"}
 
 
 def played(path: Path, world: type[Live], *marks: pytest.MarkDecorator) -> Any:  # noqa: ANN401 - pytest names no type
@@ -57,7 +58,7 @@ def played(path: Path, world: type[Live], *marks: pytest.MarkDecorator) -> Any: 
 
 
 PLAYED = [
-    *(played(path, Live) for path in JOURNEYS),
+    *(played(path, Live, *([pytest.mark.long] if path.stem in SLOW else [])) for path in JOURNEYS),
     *(
         played(path, Doubled, *([] if path.stem in TWICE else [pytest.mark.long]))
         for path in JOURNEYS

@@ -120,8 +120,9 @@ async def play(night: Night, count: int, seed: int) -> None:
         await asyncio.gather(*(night.place(number) for number in range(start, min(start + TOGETHER, count))))
         await move(night.application.engine, night.redis, night.later, timedelta(seconds=2))
         await asyncio.sleep(STEP_SECONDS)
-    await night.pass_by()
-    while await night.look():  # what they give back by saying so may come to nothing too
+    told = -1
+    while await night.look() or told != await night.told():  # what is given back so late may come to nothing too
+        told = await night.told()
         await night.pass_by()
     people.cancel()
     became = Counter(
