@@ -34,7 +34,7 @@ AMOUNT = Money.of(1500, "UGX")
 SECRETS = {"client_secret": "the-client-secret", "pin": "2468", "callback_hash_key": "demo-private-key"}
 OWNER = rsa.generate_private_key(public_exponent=65537, key_size=2048)  # Airtel's
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)  # ... and the one it changes to
-OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), label=None)  # noqa: S303 - as the client does
+OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), label=None)  # noqa: S303 - what Airtel opens a PIN with, which no collision concerns
 SCHEMES: dict[str, padding.AsymmetricPadding] = {"pkcs1": padding.PKCS1v15(), "oaep": OAEP}
 BROKEN: dict[str, type[httpx.TransportError]] = {
     "connect": httpx.ConnectError, "connect_timeout": httpx.ConnectTimeout, "pool": httpx.PoolTimeout,
@@ -103,7 +103,7 @@ async def operator(airtel: Airtel, clock: Clock) -> AsyncIterator[Operators]:
     """Makes the client with any settings."""
     async with httpx.AsyncClient(transport=httpx.MockTransport(airtel), trust_env=False) as http:
 
-        def make(**given: Any) -> Operator:  # noqa: ANN401 - any setting
+        def make(**given: object) -> Operator:
             return Operator(
                 load(Settings, **{"client_id": "ours", "country": "UG", **SECRETS, **given}), http, None, clock
             )

@@ -147,12 +147,13 @@ class Live:
         await self._put("books", {operator: {currency: str(held + amount)}})
         await self._fund(operator, amount)
 
-    async def _put(self, path: str, body: Any) -> None:  # noqa: ANN401 - JSON
+    async def _put(self, path: str, body: object) -> None:
         (await self._http.put(f"{self._sandbox}/{path}", json=body)).raise_for_status()
 
-    async def _handset(self, msisdn: str) -> Any:  # noqa: ANN401 - JSON
+    async def _handset(self, msisdn: str) -> dict[str, Any]:
         answer = await self._http.get(f"{self._sandbox}/handsets/{msisdn}")
-        return answer.raise_for_status().json()
+        shown: dict[str, Any] = answer.raise_for_status().json()
+        return shown
 
     async def _africastalking(self, handset: Handset, session: _Session, typed: str, *, dials: bool) -> str:
         """All five fields on every hop, every input joined by ``*`` (wire/ussd.md section 3)."""
