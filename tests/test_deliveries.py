@@ -1,9 +1,11 @@
 """Airtime, bundles and SIM insights through Africa's Talking, against literal bytes."""
 
+import socket
 import tomllib
 from collections.abc import Awaitable, Mapping
 from datetime import date
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,9 @@ import requests
 from conftest import FakeClock
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from test_senders import Recorded
+from test_senders import Recorded, listening
+from urllib3 import HTTPConnectionPool
+from urllib3.exceptions import MaxRetryError, SSLError
 
 from ussd_app.config import load
 from ussd_app.deliveries import Delivery, airtime_africastalking, bundles_africastalking
@@ -50,11 +54,24 @@ class Sdk:
         assert isinstance(made, airtime_africastalking.Delivery | bundles_africastalking.Delivery)
         return made
 
+    def at(self, what: str, url: str) -> "Client":
+        """Any of them, at an address."""
+        if what == "insight":
+            return insights.Insight(load(insights.Settings, **ACCOUNT, base_url=url), *self._parts)
+        if what == "airtime":
+            account = load(airtime_africastalking.Settings, **ACCOUNT, base_url=url)
+            return airtime_africastalking.Delivery(account, *self._parts, self._engine)
+        shop = load(bundles_africastalking.Settings, **ACCOUNT, base_url=url)
+        return bundles_africastalking.Delivery(shop, *self._parts, self._engine)
+
     def insight(self, adapter: Recorded, **given: str) -> insights.Insight:
         """SIM swaps."""
         made = insights.Insight(load(insights.Settings, **ACCOUNT | given), *self._parts)
         made._calls.session.mount("https://", adapter)
         return made
+
+
+Client = airtime_africastalking.Delivery | bundles_africastalking.Delivery | insights.Insight
 
 
 @pytest.fixture
@@ -78,6 +95,16 @@ def bundle(external_id: str | None = "ATPid_77", **changed: str) -> Request:
     )
 
 
+def ask(client: Client) -> Awaitable[Status | Mapping[str, Msisdn]]:
+    """One call that is worth something."""
+    match client:
+        case insights.Insight():
+            return client.ask([AMA])
+        case airtime_africastalking.Delivery():
+            return client.submit(airtime())
+    return client.submit(bundle())
+
+
 def answer(row: dict[str, Any], status: int) -> Recorded:
     """The far side of a row."""
     return Recorded({"status": status} | row)
@@ -91,9 +118,9 @@ async def outcome(call: Awaitable[Status | Mapping[str, Msisdn]]) -> str | Mappi
     except Rejected as error:
         return f"rejected {error.reason}"
     except Throttled as error:
-        return f"throttled {error.after:g}"
-    except Unknown:
-        return "unknown"
+        return f"throttled {error.after:g}{', outage' if error.outage else ''}"
+    except Unknown as error:
+        return f"unknown{', outage' if error.outage else ''}"
 
 
 def said(status: Status) -> str:
@@ -178,15 +205,55 @@ async def test_each_top_up_has_its_own_key(sdk: Sdk) -> None:
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [
-        (requests.ConnectTimeout(), "throttled 2"),
-        (requests.ReadTimeout(), "unknown"),
-        (requests.ConnectionError("Connection aborted."), "unknown"),
+        (requests.ConnectTimeout(), "throttled 2, outage"),
+        (requests.ReadTimeout(), "unknown, outage"),
+        (requests.ConnectionError("Connection aborted."), "unknown, outage"),
+        (requests.exceptions.ChunkedEncodingError("cut"), "unknown, outage"),
     ],
 )
 async def test_broken_call(broken: Exception, expected: str, sdk: Sdk) -> None:
     """Only a call that surely never left was not taken."""
     assert await outcome(sdk.delivery(airtime_africastalking, Recorded(broken)).submit(airtime())) == expected
     assert await outcome(sdk.delivery(bundles_africastalking, Recorded(broken)).submit(bundle())) == expected
+
+
+async def test_a_certificate_that_is_none(sdk: Sdk) -> None:
+    """Their server is not the one it claims to be: nothing was told it."""
+    error = SSLCertVerificationError(1, "certificate verify failed")
+    broken = requests.exceptions.SSLError(MaxRetryError(HTTPConnectionPool("localhost"), "/", SSLError(error)))
+    assert await outcome(sdk.delivery(airtime_africastalking, Recorded(broken)).submit(airtime())) == (
+        "throttled 2, outage"
+    )
+
+
+@pytest.mark.parametrize("what", ["airtime", "bundles", "insight"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, "unknown, outage"),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{", "unknown, outage"),
+        (b"HTTP/1.1 201 Created\r\n\r\n" + b" " * (257 * 1024), "unknown, outage"),
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "unknown, outage"),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 7\r\n\r\n", "throttled 7, outage"),
+        (b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n", "throttled 2"),
+    ],
+    ids=["hung up", "cut", "endless", "500", "503", "429"],
+)
+async def test_on_a_line_of_its_own(what: str, given: bytes | None, expected: str, sdk: Sdk) -> None:
+    """The SDK over a real connection: what failed us is told from what refused us."""
+    with listening(given) as (url, heard):
+        client = sdk.at(what, url)
+        assert await outcome(ask(client)) == expected
+        client._calls.session.close()
+    assert heard
+
+
+@pytest.mark.parametrize("what", ["airtime", "bundles", "insight"])
+async def test_where_nobody_listens(what: str, sdk: Sdk) -> None:
+    """It surely never left, and their service is down."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert await outcome(ask(sdk.at(what, f"http://127.0.0.1:{port}"))) == "throttled 2, outage"
 
 
 async def test_without_their_id_nothing_can_be_asked(sdk: Sdk) -> None:

@@ -71,7 +71,10 @@ def _taken(reply: Mapping[str, Any], request: Request) -> Status:
     said, word = transactions.refused(line.get("errorMessage")), str(line.get("status"))
     external_id = transactions.identifier(line.get("requestId"))
     if said or word == "Failed" or reply.get("numSent") == 0:
-        if word == "Sent" and external_id:
+        reason = transactions.reason_of(said) or Reason.INTERNAL
+        if word != "Sent" and not (external_id and reason is Reason.DUPLICATE):
+            raise Rejected(reason, said or transactions.short(word))
+        if not external_id:
             raise Unknown("sent and refused in one answer")
-        raise Rejected(transactions.reason_of(said) or Reason.INTERNAL, said or transactions.short(word))
+        # Taken after all, or refused as a copy of what was: the look-up tells.
     return Pending(transactions.short(word), external_id)

@@ -41,7 +41,7 @@ class Insight:
         match told(await self._calls.make("ask", call)):
             case {"responses": list(responses)}:
                 return dict(pair for each in responses for pair in _queued(each, msisdns))
-        raise Unknown("an answer without responses")
+        raise Unknown("an answer without responses", outage=True)
 
     def parse_callback(self, body: bytes) -> SimAnswer | None:
         """Read an answer: DD-MM-YYYY, the first day of 1900 for never; one that contradicts itself is none."""

@@ -5,6 +5,8 @@ The SDK (`africastalking` 2.0.3) is synchronous, opens a connection for each cal
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
+from ssl import SSLCertVerificationError
 from urllib.parse import urlsplit
 
 import requests
@@ -12,7 +14,7 @@ from africastalking.Service import APIService
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NewConnectionError, SSLError
 
 from ussd_app.config import Environment
 from ussd_app.errors import Throttled, Unknown
@@ -37,7 +39,8 @@ class Account(Environment):
 class Transport(APIService):  # type: ignore[misc]  # the SDK ships no types
     """Stands before a service of the SDK among its bases; every call then gives the whole answer, whatever its status.
 
-    Raises Throttled where the call surely never left, Unknown where it may have been read. One object, one call.
+    Raises Throttled where the call surely never left, Unknown where it may have been read, both as outages. One object,
+    one call.
     """
 
     def __init__(self, account: Account, session: requests.Session) -> None:
@@ -61,8 +64,13 @@ class Transport(APIService):  # type: ignore[misc]  # the SDK ships no types
         except requests.RequestException as error:
             name = type(error).__name__
             if _never_left(error):
-                raise Throttled(RETRY_SECONDS, f"not sent: {name}") from error
-            raise Unknown(f"no whole answer: {name}") from error
+                raise Throttled(RETRY_SECONDS, f"not sent: {name}", outage=True) from error
+            raise Unknown(f"no whole answer: {name}", outage=True) from error
+
+
+def is_outage(status: int) -> bool:
+    """Whether an HTTP status says that their service failed, or gave up waiting, whatever it was asked."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT
 
 
 def session() -> requests.Session:
@@ -79,11 +87,12 @@ def _body(response: requests.Response) -> bytes:
     for chunk in response.iter_content(8192):
         body += chunk
         if len(body) > BODY_BYTES_MAX:
-            raise Unknown(f"answer over {BODY_BYTES_MAX} bytes")
+            raise Unknown(f"answer over {BODY_BYTES_MAX} bytes", outage=True)
     return bytes(body)
 
 
 def _never_left(error: requests.RequestException) -> bool:
     """``requests`` calls a refused connection and a cut one by one name; only the cause below tells them apart."""
     cause = getattr(next(iter(error.args), None), "reason", None)
-    return isinstance(error, requests.ConnectTimeout) or isinstance(cause, NewConnectionError)
+    strange = isinstance(cause, SSLError) and isinstance(next(iter(cause.args), None), SSLCertVerificationError)
+    return isinstance(error, requests.ConnectTimeout) or isinstance(cause, NewConnectionError) or strange

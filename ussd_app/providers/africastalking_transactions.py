@@ -24,7 +24,7 @@ from ussd_app.http import Answer
 from ussd_app.money import InvalidAmount, Money
 from ussd_app.movement import CallbackNote, Failed, Pending, Request, Status, Succeeded
 from ussd_app.msisdn import Msisdn
-from ussd_app.providers.africastalking import THREADS, Account, session
+from ussd_app.providers.africastalking import THREADS, Account, is_outage, session
 
 # The only final words (2.7); in lower case, as all words of theirs are compared.
 SUCCESS, FAILED = "success", "failed"
@@ -95,13 +95,13 @@ def told(answer: Answer) -> dict[str, Any]:
         body = answer.json()
         if isinstance(body, dict):
             return body
-        raise Unknown("an answer that cannot be read")
+        raise Unknown("an answer that cannot be read", outage=True)
     said = short(f"HTTP {answer.status} {answer.body[:200].decode('utf-8', 'replace')}")
     if answer.status in HTTP_BUSY:
-        raise Throttled(answer.retry_after, said)
+        raise Throttled(answer.retry_after, said, outage=is_outage(answer.status))
     if answer.status in HTTP_REFUSED:
         raise Rejected(HTTP_REFUSED[answer.status], said)
-    raise Unknown(said)
+    raise Unknown(said, outage=is_outage(answer.status))
 
 
 def line_of(reply: Mapping[str, Any], member: str, msisdn: Msisdn) -> Mapping[str, Any]:
@@ -114,7 +114,8 @@ def line_of(reply: Mapping[str, Any], member: str, msisdn: Msisdn) -> Mapping[st
     said = refused(reply.get("errorMessage"))
     if said and not lines:
         raise Rejected(reason_of(said) or Reason.INTERNAL, said)
-    raise Unknown("a reply that does not say what became of this number")
+    # Without a list of lines it is no reply of theirs at all.
+    raise Unknown("a reply that does not say what became of this number", outage=not isinstance(lines, list))
 
 
 def is_for(msisdn: Msisdn, number: object) -> bool:

@@ -20,7 +20,7 @@ from ussd_app.clock import Clock
 from ussd_app.errors import Reason, Throttled, Unknown
 from ussd_app.http import RETRY_SECONDS, Answer
 from ussd_app.msisdn import Msisdn
-from ussd_app.providers.africastalking import THREADS, Account, Transport, session
+from ussd_app.providers.africastalking import THREADS, Account, Transport, is_outage, session
 from ussd_app.senders import Accepted, Limits, Outcome, Outgoing, Refused, Report, State
 
 # Per recipient, in the reply to a send (2.4).
@@ -114,7 +114,8 @@ def _outcome(answer: Answer, msisdn: Msisdn) -> Outcome:
             for recipient in recipients:
                 if isinstance(recipient, dict) and str(recipient.get("number")).lstrip("+") == msisdn.digits:
                     return _recipient(recipient)
-    raise Unknown("a reply that does not say what became of this number")
+            raise Unknown("a reply that does not say what became of this number")
+    raise Unknown("an answer that cannot be read", outage=True)
 
 
 def _recipient(recipient: dict[str, Any]) -> Outcome:
@@ -136,7 +137,7 @@ def _refused(code: int, said: str) -> Refused:
 def _http_error(answer: Answer) -> Refused:
     said = f"HTTP {answer.status} {answer.body.decode('utf-8', 'replace')}"[:200]
     if answer.status in HTTP_UNKNOWN:
-        raise Unknown(said)
+        raise Unknown(said, outage=is_outage(answer.status))
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise Throttled(answer.retry_after, said)
+        raise Throttled(answer.retry_after, said, outage=is_outage(answer.status))
     return Refused(HTTP_REFUSED.get(answer.status, Reason.INTERNAL), said)
