@@ -15,6 +15,7 @@ import requests
 from conftest import FakeClock
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from structlog.testing import capture_logs
 from test_senders import Recorded, listening
 from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import MaxRetryError, SSLError
@@ -155,6 +156,15 @@ async def test_bundle_reply(row: dict[str, Any], sdk: Sdk) -> None:
 async def test_airtime_look_up(row: dict[str, Any], sdk: Sdk) -> None:
     """Final is only what the look-up calls so, of our own top-up."""
     assert await outcome(sdk.delivery(airtime_africastalking, answer(row, 200)).check(airtime())) == row["expected"]
+
+
+async def test_an_amount_nobody_told_is_said_to_be_none(sdk: Sdk) -> None:
+    """The log names the top-up whose amount is the one that was asked for."""
+    row = {"status": 200, "body": '{"status":"Success","data":{"status":"Success","transactionId":"ATQid_77"}}'}
+    with capture_logs() as logs:
+        await sdk.delivery(airtime_africastalking, Recorded(row)).check(airtime())
+    said = [line.get("payment") for line in logs if line["event"] == "amount not told, taken as asked for"]
+    assert said == [str(REFERENCE)]
 
 
 @pytest.mark.parametrize("row", BUNDLES["check"], ids=names)

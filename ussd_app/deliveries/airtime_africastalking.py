@@ -50,7 +50,7 @@ class Delivery:
     async def check(self, request: Request) -> Status:
         """How an earlier request stands, by the id its answer gave; raises Unknown without one."""
         data = await self._calls.find(_LookUp(self._calls.account, self._calls.session), request)
-        return transactions.ended(data, str(request.external_id), None)
+        return transactions.ended(data, str(request.external_id), partial(transactions.moved, data, request))
 
     def parse_callback(self, _path: str, body: bytes) -> CallbackNote:
         """Read a status callback."""

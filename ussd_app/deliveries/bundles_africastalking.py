@@ -56,7 +56,7 @@ class Delivery:
         """How an earlier request stands, by the id its answer gave; raises Unknown without one."""
         data = await self._calls.find(self._service(), request)
         # A bundle comes whole or not at all; the value is their price, not ours.
-        return transactions.ended(data, str(request.external_id), request.amount)
+        return transactions.ended(data, str(request.external_id), lambda: request.amount)
 
     def parse_callback(self, _path: str, body: bytes) -> CallbackNote:
         """Read a status callback."""

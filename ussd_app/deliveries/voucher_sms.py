@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pydantic_settings import NoDecode
 from redis.asyncio import Redis
 from sqlalchemy import RowMapping, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import gsm
@@ -145,4 +145,5 @@ async def stock(engine: AsyncEngine, seals: Seals, product: str, codes: Iterable
 
 
 def _silent(error: DBAPIError) -> Unknown:
-    return Unknown(f"the stock did not answer: {type(error).__name__}")
+    # Of a copy that took a code at the same moment the other one tells; a stock that is away is asked again.
+    return Unknown(f"the stock did not answer: {type(error).__name__}", outage=not isinstance(error, IntegrityError))

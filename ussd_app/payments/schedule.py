@@ -23,7 +23,8 @@ LAST_LOOK = timedelta(days=30)
 ASK_EVERY = timedelta(seconds=10)
 # How often a call is made that comes to nothing: one that was certainly not taken, until the payment has failed; one
 # without an answer, under its reference, where the operator knows it for the same. A refund is tried for as long as
-# GIVE_UP says: what was collected goes back, and only a person may decide that it does not.
+# GIVE_UP says: what was collected goes back, and only a person may decide that it does not. So is a delivery that may
+# have been taken: who sells airtime can be asked by an id of theirs alone, and only the answer to a repeat tells it.
 TRIES = 4
 # How long it is tried again at most, and waits for a breaker to close. What was collected waits longer to be handed on.
 GIVE_UP = {
@@ -39,13 +40,16 @@ JITTER = 0.5
 REST_SPREAD_SECONDS = 30.0  # over which those come back that waited for one breaker
 
 
-def next_try(kind: str, tries: int, age: timedelta, error: Unknown | Throttled, random: Random) -> timedelta | None:
+def next_try(
+    kind: str, tries: int, age: timedelta, error: Unknown | Throttled, random: Random, *, doubtful: bool = False
+) -> timedelta | None:
     """How long to wait before a payment is submitted again; None: never."""
     if age >= GIVE_UP[Kind(kind)]:
         return None
     if isinstance(error, Resting):
         return timedelta(seconds=error.after + REST_SPREAD_SECONDS * random.random())
-    if tries >= TRIES and kind != Kind.REFUND:
+    patient = kind == Kind.REFUND or (kind == Kind.DELIVERY and doubtful)
+    if tries >= TRIES and not patient:
         return None
     after = error.after if isinstance(error, Throttled) else 0.0
     backoff = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS)) - 1]

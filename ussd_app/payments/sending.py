@@ -119,6 +119,8 @@ class Sending(Rows):
                 await self._set(connection, row, "not_taken")
             if await self._tries_again(connection, row, error):
                 return None
+            if row["doubtful"]:
+                await self._unanswered(connection, row)
         # A gateway may say "busy" for what did pass it: the last word is the operator's own, where it has one.
         provider = self.providers[row["operator"]]
         mute = isinstance(provider, Unqueried) and row["kind"] in provider.unqueried
@@ -134,7 +136,14 @@ class Sending(Rows):
             await self._event(connection, payment, "unknown", {"detail": error.detail})
             deduplicated = row["kind"] in self.providers[row["operator"]].deduplicates
             if row["state"] == "sent" and deduplicated and error.outage:
-                await self._tries_again(connection, row, error)
+                again = await self._tries_again(connection, row, error)
+                if not again:
+                    await self._unanswered(connection, row)
+
+    async def _unanswered(self, connection: AsyncConnection, row: RowMapping) -> None:
+        """Have a person know of a delivery that may have been taken, and by whose id nobody can ask."""
+        if row["kind"] == Kind.DELIVERY and not row["external_id"]:
+            await self.alert(connection, "delivery without an answer", payment=str(row["id"]))
 
     async def _tries_again(self, connection: AsyncConnection, row: RowMapping, error: Unknown | Throttled) -> bool:
         """Plan another submission, where its kind may still have one; what its breaker held back was no try."""
@@ -143,7 +152,8 @@ class Sending(Rows):
             tries += 1
             await connection.execute(update(payments).where(payments.c.id == row["id"]).values(tries=tries))
         now = self.clock.now()
-        wait = schedule.next_try(row["kind"], tries, now - row["created_at"], error, self.random)
+        doubtful, age = row["doubtful"] or isinstance(error, Unknown), now - row["created_at"]
+        wait = schedule.next_try(row["kind"], tries, age, error, self.random, doubtful=doubtful)
         if wait is None:
             return False
         await self.jobs.defer(connection, "payments.submit", at=now + wait, payment=str(row["id"]))

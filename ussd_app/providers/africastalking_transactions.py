@@ -46,7 +46,9 @@ HTTP_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILA
 TAKEN = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 
 IDENTIFIER = re.compile(r"[\w.:-]{1,100}", re.ASCII)
-VALUE = re.compile(r"([A-Z]{3}) ([0-9]{1,12}(?:\.[0-9]{1,6})?)")
+VALUE = re.compile(r"(?:([A-Z]{3}) )?([0-9]{1,12}(?:\.[0-9]{1,6})?)")
+AMOUNTS = ("value", "amount")  # the members that tell it, the documented one first
+NOTHING: tuple[object, ...] = (None, "", "None")
 CALLBACK_FIELDS_MAX = 32
 
 logger = log.get(__name__)
@@ -139,24 +141,33 @@ def reason_of(text: str) -> Reason | None:
     return next((reason for word, reason in WORDS.items() if word in compact), None)
 
 
-def ended(data: Mapping[str, Any], receipt: str, amount: Money | None) -> Status:
-    """What a look-up's data or a callback claims; a success moved ``amount``, or else the value it names."""
+def ended(data: Mapping[str, Any], receipt: str, amount: Callable[[], Money]) -> Status:
+    """What a look-up's data or a callback claims; a success moved ``amount``."""
     word = str(data.get("status"))
     if word.lower() == SUCCESS:
-        return Succeeded(receipt, amount or value_of(data))
+        return Succeeded(receipt, amount())
     if word.lower() == FAILED:
         said = refused(data.get("description"))
         return Failed(reason_of(said) or Reason.INTERNAL, said or word)
     return Pending(short(word))
 
 
-def value_of(data: Mapping[str, Any]) -> Money:
-    """The value ``CUR 5.0000`` as money; raises Unknown where there is none or it does not fit its currency."""
-    found = VALUE.fullmatch(str(data.get("value")))
-    if not found:
+def moved(data: Mapping[str, Any], request: Request) -> Money:
+    """What a look-up by our own id says has moved: what was asked for where it tells no amount, and the log says so."""
+    if _told(data) is None:
+        logger.warning("amount not told, taken as asked for", payment=str(request.reference))
+        return request.amount
+    return value_of(data, request.amount.currency)
+
+
+def value_of(data: Mapping[str, Any], currency: str = "") -> Money:
+    """The value or amount ``CUR 5.0000`` as money, in ``currency`` where it names none; raises Unknown."""
+    found = VALUE.fullmatch(str(_told(data)))
+    named = str(found[1] or currency) if found else ""
+    if not found or not named:
         raise Unknown("no value in the answer")
     try:
-        return Money.of(Decimal(found[2]), found[1])
+        return Money.of(Decimal(found[2]), named)
     except InvalidAmount as error:
         raise Unknown(str(error)) from error
 
@@ -166,7 +177,7 @@ def parse_callback(body: bytes) -> CallbackNote:
     fields = _fields(body)
     external_id = identifier(fields.get("requestId")) or identifier(fields.get("transactionId"))
     try:
-        status = ended(fields, external_id or "", None)
+        status = ended(fields, external_id or "", partial(value_of, fields))
     except Unknown as error:
         status = Pending(error.detail)
     return CallbackNote(_reference(fields), status, external_id=external_id)
@@ -175,6 +186,11 @@ def parse_callback(body: bytes) -> CallbackNote:
 def short(said: str) -> str:
     """A text of theirs, fit for a row and a log."""
     return gsm.one_line(said[:256], 64)
+
+
+def _told(data: Mapping[str, Any]) -> object:
+    """The amount as it stands there; None where there is none."""
+    return next((data[member] for member in AMOUNTS if data.get(member) not in NOTHING), None)
 
 
 def _is_of(data: Mapping[str, Any], request: Request) -> bool:
