@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
 from groups import phone
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 from test_deliver_orders import FIVE
+from test_money_attacks import DyingClock
 from test_sandbox_deliveries import AIRTIME, BUNDLE, BUNDLES, Country
 
 from ussd_app.movement import Kind
@@ -82,8 +82,14 @@ class Shop:
 
 
 @pytest.fixture
+def clock() -> DyingClock:
+    """A clock that only the test moves, and at whose points jobs die."""
+    return DyingClock()
+
+
+@pytest.fixture
 async def shop(
-    engine: AsyncEngine, database: str, clock: FakeClock, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    engine: AsyncEngine, database: str, clock: DyingClock, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Shop]:
     """Open."""
     country = Country(clock, redis, monkeypatch)
@@ -111,17 +117,30 @@ async def test_airtime_whose_answer_was_lost(shop: Shop, fault: str, callback: s
     await shop.books_agree()
 
 
+@pytest.mark.parametrize("point", ["submit.before_http", "submit.after_http", "accept.in_commit", "check.after_http"])
+async def test_a_worker_that_dies_over_airtime(shop: Shop, clock: DyingClock, point: str) -> None:
+    """Whatever it had asked for, the next one asks under the same key: it is delivered once."""
+    clock.deaths = [f"delivery.{point}"] * 2
+    await shop.sell_airtime()
+    await shop.run(2 * MINUTE, step=20)
+    assert clock.deaths == []
+    assert await shop.desk.order_states() == ["done"]
+    assert await shop.moved() == ["succeeded"]
+    assert (await shop.country.handset(KOFI))["airtime"] == {"GHS": "5.00"}
+    await shop.books_agree()
+
+
 @pytest.mark.parametrize("fault", ["accepted_then_500", "500", "503"])
 async def test_airtime_of_minutes_without_an_answer(shop: Shop, fault: str) -> None:
-    """More tries than four, in one person's time: it is delivered once when the service is back."""
+    """More tries than four: it is delivered once when the service is back, and looked up soon without a callback."""
     await shop.fault(fault)
     await shop.sell_airtime()
     await shop.run(30)
     await shop.fault("accepted_then_500")
     await shop.run(4 * MINUTE, step=20)
     assert await shop.desk.order_states() == ["open"]
-    await shop.mend()
-    await shop.run(5 * MINUTE, step=20)
+    await shop.fault("lost_callback")
+    await shop.run(3 * MINUTE, step=20)
     assert await shop.desk.order_states() == ["done"]
     assert await shop.moved() == ["succeeded"]
     await shop.books_agree()

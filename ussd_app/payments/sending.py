@@ -99,6 +99,9 @@ class Sending(Rows):
             # A callback may have named it before, and may have lied: this is the provider's own answer.
             if external_id and not await self.name(connection, payment, row["operator"], external_id):
                 await self.alert(connection, "one id for two movements", payment=str(payment))
+            elif external_id and row["attempts"] > 1:  # its callback may have come while nobody knew this id
+                soon = self.clock.now() + timedelta(seconds=schedule.CHECK_AGES[0])
+                await self.jobs.defer(connection, "payments.confirm", at=soon, payment=str(payment))
             self.clock.point(f"{row['kind']}.accept.in_commit")
         self.clock.point(f"{row['kind']}.accept.after_commit")
 
