@@ -132,6 +132,19 @@ async def test_a_submission_is_judged_by_its_answer(row: dict[str, Any], airtel:
     assert {json.loads(sent.content)["transaction"]["id"] for sent in airtel.asked} == {ID}
 
 
+@pytest.mark.parametrize("row", ROWS["refused"], ids=names)
+async def test_a_push_refused_inside_a_success_is_made_sure_of_once(
+    row: dict[str, Any], airtel: Airtel, operator: Operators
+) -> None:
+    """It has failed where one enquiry knows nothing of it, and is what that enquiry says where it does (2.3)."""
+    airtel.answers = list(row["answers"])
+    assert await outcome(operator().submit(asking())) == row["expect"]
+    assert airtel.answers == []
+    assert [(sent.method, sent.url.path) for sent in airtel.asked] == [
+        ("POST", "/merchant/v1/payments/"), ("GET", f"/standard/v1/payments/{ID}"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("row", ROWS["refund"], ids=names)
 async def test_a_refund_is_asked_for_where_its_collection_is_paid(
     row: dict[str, Any], airtel: Airtel, operator: Operators
@@ -147,7 +160,9 @@ async def test_a_refund_is_asked_for_where_its_collection_is_paid(
     ]
 
 
-@pytest.mark.parametrize(("ours", "told", "sent"), [("MP1", "MP2", "MP1"), ("", "MP2", "MP2"), ("", "", None)])
+@pytest.mark.parametrize(
+    ("ours", "told", "sent"), [("MP1", "MP2", "MP1"), ("MP1", "", "MP1"), ("", "MP2", "MP2"), ("", "", None)]
+)
 async def test_a_refund_goes_by_the_receipt(
     ours: str, told: str, sent: str | None, airtel: Airtel, operator: Operators
 ) -> None:

@@ -62,7 +62,12 @@ async def test_a_name_is_not_waited_for(clock: Clock, monkeypatch: pytest.Monkey
         (coded("DP02200000001", {"is_barred": False}), "unknown"),
         (coded("DP02200000001"), "unknown"),
         (coded("DP02200000000"), "False"),
-        (coded("DP02200000002", {"is_barred": False, "registration": {"status": "SUBS"}}), "unknown"),
+        (coded("DP02200000002"), "False"),
+        (coded("DP02100000002"), "False"),
+        ({"status": 404, "body": coded("DP02200000002")["body"]}, "False"),
+        ({"status": 400, "body": coded("DP02100000002")["body"]}, "False"),
+        ({"status": 500, "body": coded("DP02200000002")["body"]}, "unknown outage"),
+        (coded("DP02200000003", {"is_barred": False, "registration": {"status": "SUBS"}}), "unknown"),
         (coded("ROUTER007"), "rejected bad_request"),
         (coded("ESB000045"), "unknown"),
         ({"status": 404}, "unknown"),
@@ -80,6 +85,25 @@ async def test_a_wallet_is_active_when_it_is_registered_and_not_barred(
     assert await outcome(operator().is_active(PAYER)) == active
     assert not await operator().is_active(Msisdn("+254730000001"))
     assert len(airtel.asked) == 1
+
+
+UNSEEN = {"status": 200, "body": '{"status":{"code":"200","message":"Not found","result_code":"ESB000004"}}'}
+
+
+@pytest.mark.parametrize(
+    ("again", "active"),
+    [
+        (UNSEEN, "False"), (coded("DP02200000002"), "False"), ({"status": 500}, "unknown outage"),
+        (coded("DP02200000001", {"is_barred": False, "registration": {"status": "SUBS"}}), "True"),
+    ],
+)  # fmt: skip
+async def test_an_ambiguous_no_is_asked_once_more(
+    again: dict[str, Any], active: str, airtel: Airtel, operator: Operators
+) -> None:
+    """ESB000004 is "not found" in one client's words and ambiguous in the operator's matrix (section 2.3)."""
+    airtel.answers = [UNSEEN, again]
+    assert await outcome(operator().is_active(PAYER)) == active
+    assert airtel.answers == []
 
 
 @pytest.mark.parametrize(

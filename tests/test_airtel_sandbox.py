@@ -212,10 +212,11 @@ async def test_a_callback_is_authentic_and_names_its_collection(hashed: str, wor
     [called] = world.callbacks
     assert str(called.url) == CALLBACK_URL
     note = operator.parse_callback("", called.content)
-    assert (note.reference, note.status) == (request.reference, Pending("TS"))
+    paid = await operator.check(request)
+    assert isinstance(paid, Succeeded)
+    assert (note.reference, note.status) == (request.reference, Pending("TS", paid.receipt))
     assert operator.authentic(called.headers, called.content)
     assert not world.operator(enforce_hash=True, callback_hash_key="other").authentic({}, called.content)
-    assert await outcome(operator.check(request)) == "succeeded"
 
 
 async def test_a_forged_callback_is_refused_and_the_enquiry_is_right(world: World) -> None:

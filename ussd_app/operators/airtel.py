@@ -28,7 +28,7 @@ from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.http import RETRY_SECONDS, Answer
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES, Msisdn
-from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Request, Status, Succeeded
+from ussd_app.operators import CallbackNote, Kind, Pending, Request, Status, Succeeded
 from ussd_app.providers import airtel, rsa
 from ussd_app.providers.client import Client, fetched, money, short
 from ussd_app.providers.tokens import Token, Tokens, account
@@ -46,8 +46,6 @@ PATHS = {
 COLLECTIONS = "standard/v1/payments/"  # where they are enquired about, whatever their version
 PAYEES = "?transactionType=B2C"  # wanted by version 2 of a disbursement's enquiry
 USERS = "standard/v1/users/"
-
-UNREGISTERED = frozenset({"", "N", "NO", "NOT_REGISTERED", "UNREGISTERED"})  # of undocumented words the plain ones
 
 UAT = "https://openapiuat.airtel.africa"
 GROUPED = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
@@ -145,11 +143,13 @@ class Operator:
         if request.kind is Kind.REFUND:
             return await self._give_back(request)
         said = await self._move(request.kind, self._body(request))
+        if request.kind is Kind.COLLECTION and said.call_failed:
+            return await self._made_sure(request, said)
         if said.taken(request.kind):
             return Pending(said.raw)
-        # A disbursement's answer is its end; a push's never, whatever it says (section 2.3).
-        done = request.kind is Kind.DISBURSEMENT and said.ended(airtel.PAID, airtel.written(request.reference))
-        if done and said.receipt:
+        # A disbursement's answer is its end where its code says so; a push's never, whatever it says (section 2.3).
+        done = request.kind is Kind.DISBURSEMENT and said.meaning is Succeeded
+        if done and said.receipt and said.ended(airtel.PAID, airtel.written(request.reference)):
             return Succeeded(said.receipt, request.amount)
         raise airtel.error(said)
 
@@ -159,14 +159,7 @@ class Operator:
             original = await self._original(request)
             return original if isinstance(original, Succeeded) else Pending(airtel.PAID)
         said = await self._enquired(request.kind, request.reference)
-        meaning = airtel.STATUSES.get(said.word)
-        if said.ended(airtel.PAID, airtel.written(request.reference)):
-            return Succeeded(said.receipt, request.amount)
-        if said.failed and meaning is Failed and said.is_about(airtel.written(request.reference)):
-            return Failed(Reason.EXPIRED if said.word == airtel.EXPIRED else said.failed, short(said.code))
-        if said.meaning is Pending and (meaning is Pending or not said.word):
-            return Pending(said.raw)
-        raise airtel.error(said, airtel.CONFIGURATION)
+        return airtel.standing(said, request.reference, request.amount)
 
     async def name_of(self, msisdn: Msisdn) -> str | None:
         """The account holder's name within NAME_SECONDS, else None: a confirm screen can do without."""
@@ -185,12 +178,9 @@ class Operator:
         if msisdn.country != self.settings.country:
             return False
         answer = await self._user("is_active", msisdn)
-        if answer.status == HTTPStatus.OK and airtel.read(answer, Kind.COLLECTION).code == airtel.NO_USER:
-            return False
-        match airtel.data(answer, airtel.USER_FOUND):
-            case {"is_barred": bool(barred), "registration": {"status": str(word)}}:
-                return not barred and word.strip().upper() not in UNREGISTERED
-        raise Unknown("no registration in the answer")
+        if airtel.read(answer, Kind.COLLECTION).code == airtel.UNSEEN:
+            answer = await self._user("is_active", msisdn)  # it is ambiguous once, and believed twice
+        return airtel.takes_part(answer)
 
     async def balance(self, _kind: Kind, currency: str, _callback_url: str = "") -> Money:
         """What the wallet holds, told as a text with thousands separators (section 2.3)."""
@@ -201,12 +191,10 @@ class Operator:
         return money(held.replace(",", "") if GROUPED.fullmatch(held) else held, currency)
 
     def parse_callback(self, _path: str, body: bytes) -> CallbackNote:
-        """Read a callback, whose address is one for all: its word has no code beside it, so it ends nothing (2.5)."""
+        """Read a callback, of collections alone and whose address is one for all (section 2.5)."""
         transaction = airtel.member(Answer(200, {}, body).json(), "transaction")
-        word = transaction.get("status_code")
-        return CallbackNote(
-            airtel.read_back(transaction.get("id")), Pending(short(word) if isinstance(word, str) else "")
-        )
+        reference = airtel.read_back(transaction.get("id"))
+        return CallbackNote(reference, airtel.claimed(transaction), kind=Kind.COLLECTION)
 
     def authentic(self, _headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a callback's hash fits one of the two ways of making it (2.5), where AIRTEL_ENFORCE_HASH asks."""
@@ -235,6 +223,16 @@ class Operator:
         if answer.status in airtel.REFUSED:
             raise Rejected(Reason.NOT_AUTHORISED, f"no token: HTTP {answer.status}")
         raise airtel.error(airtel.read(answer, Kind.COLLECTION))
+
+    async def _made_sure(self, request: Request, refused: airtel.Said) -> Status:
+        """Where a push stands that was refused inside HTTP 200: failed, unless one enquiry knows of it (2.3)."""
+        try:
+            said = await self._enquired(request.kind, request.reference)
+            if not said.unknown:
+                return airtel.standing(said, request.reference, request.amount)
+        except (Rejected, Throttled) as error:
+            raise Unknown(f"refused, and not made sure of: {error.detail}", outage=error.outage) from error
+        raise Rejected(Reason.INTERNAL, short(refused.code))
 
     async def _give_back(self, request: Request) -> Status:
         """Refund the whole collection; a refund has no id, so one that was made before is looked for first."""
@@ -267,10 +265,7 @@ class Operator:
         path = f"{COLLECTIONS}{airtel.written(reference)}"
         if kind is Kind.DISBURSEMENT:
             path = f"{self._path(kind)}{airtel.written(reference)}{PAYEES if self.settings.version == 'v2' else ''}"
-        said = airtel.read(await self._get("check", path), kind)
-        if said.answer.status == HTTPStatus.OK:
-            return said
-        raise airtel.error(said)
+        return airtel.read(await self._get("check", path), kind)
 
     async def _user(self, what: str, msisdn: Msisdn) -> Answer:
         # Short numbers of some countries would pass for no number in a log.

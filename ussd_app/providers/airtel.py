@@ -1,6 +1,7 @@
 """What Airtel Money's answers say, read (wire/momo.md sections 2.3 and 2.4).
 
-HTTP 200 is no success: an end is one where a transaction's word and the codes beside it agree.
+HTTP 200 is no success. An end is told by a transaction's word, where no code beside it says otherwise: 006 and the
+codes of the transport speak of the call.
 """
 
 import base64
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.http import Answer
+from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind, Pending, Status, Succeeded
 from ussd_app.providers import rsa
 from ussd_app.providers.client import OUTAGES, short
@@ -28,12 +30,13 @@ Meaning = Reason | type[Pending] | type[Succeeded] | None
 
 # A transaction's word. TA is ambiguous; TR is what a refund makes of TS; a word that is not listed is never final.
 STATUSES: Mapping[str, type[Status] | None] = {
-    "TS": Succeeded, "TF": Failed, "TE": Failed, "TIP": Pending, "TA": None, "TR": None,
+    "TS": Succeeded, "TF": Failed, "TE": Failed, "TIP": Pending, "TI": Pending, "TP": Pending, "TA": None, "TR": None,
 }  # fmt: skip
 PAID, EXPIRED, REVERSED = "TS", "TE", "TR"
 GIVEN_BACK = "SUCCESS"  # the word of a refund that was taken
 
-# Codes by their beginning and their meaning; one that is not listed is never final.
+# Codes by their beginning and their meaning; one that is not listed is never final. Pending: the call was taken, and
+# the movement is under way unless its word is final. ESB000008, "field validation", is said of what may yet be paid.
 CODES: Mapping[str, Mapping[Meaning, str]] = {
     "DP00800001": {
         Succeeded: "001", Pending: "006", None: "000 024 025 027 028",
@@ -47,12 +50,16 @@ CODES: Mapping[str, Mapping[Meaning, str]] = {
         Reason.INSUFFICIENT_FUNDS: "007", Reason.PARTY_NOT_FOUND: "009 012", Reason.PARTY_NOT_ALLOWED: "010",
         Reason.DUPLICATE: "011 017", Reason.REJECTED_BY_PAYER: "013", Reason.NOT_AUTHORISED: "016 018 019",
     },
+    "DP008001": {  # the short ones of collections, of an older platform
+        Succeeded: "001", Reason.INTERNAL: "013", Reason.NOT_AUTHORISED: "016",
+        Reason.INSUFFICIENT_FUNDS: "021", Reason.WRONG_PIN: "023",
+    },
     "ROUTER": {
         Reason.NOT_AUTHORISED: "001 005 114 115 116", Reason.BAD_REQUEST: "003 006 007 112 119", None: "117",
     },
     "ESB000": {
-        Reason.BAD_REQUEST: "008 033 034 035 036", Reason.NOT_AUTHORISED: "039", Reason.DUPLICATE: "041",
-        None: "001 004 014 045",
+        Reason.BAD_REQUEST: "033 034 035 036", Reason.NOT_AUTHORISED: "039", Reason.DUPLICATE: "041",
+        None: "001 004 008 014 045",
     },
     "0000": {None: "900"},
 }  # fmt: skip
@@ -62,12 +69,29 @@ MEANINGS: Mapping[str, Meaning] = {
     for meaning, ends in meanings.items()
     for end in ends.split()
 }
+# What the words beside a code make of it, where it has more than one meaning.
+WORDS: Mapping[str, tuple[tuple[re.Pattern[str], Reason], ...]] = {
+    "DP00800001005": ((re.compile("msisdn not found", re.IGNORECASE), Reason.PARTY_NOT_FOUND),),
+    "DP008001013": (
+        (re.compile(r"\bpin\b", re.IGNORECASE), Reason.WRONG_PIN),
+        (re.compile(r"\bamount\b", re.IGNORECASE), Reason.AMOUNT_INVALID),
+    ),
+}
+# Other short codes, and those of other products (cash-in, bank to wallet, remittances), leave an end to its word.
+BY_WORD = re.compile("(DP008001|DP01000001|DP02100001|DP03520001)[0-9]{3}")
+IN_PROCESS_ELSEWHERE = frozenset({"DP00800001003"})  # in one country's table: no refusal without the word of a failure
 FAMILIES = {Kind.COLLECTION: "DP008", Kind.DISBURSEMENT: "DP009", Kind.REFUND: "DP008"}  # whose codes a kind may have
-TRANSPORT = ("ESB000010", "ESB000011", None, "")  # say nothing: the response_code beside them does
+CALL_FAILED = "ESB000011"
+TRANSPORT = ("ESB000010", CALL_FAILED, None, "")  # say nothing: the response_code beside them does
+NOT_FOUND = ("DP00800001025", "DP00900001015", "ESB000045")
 
 KEY_FOUND, BALANCE_FOUND = "DP02010001001", "DP02100000001"
-USER_FOUND, NO_USER = "DP02200000001", "DP02200000000"
+USER_FOUND, USER_FAILED = "DP02200000001", "DP02200000000"
+UNSEEN = "ESB000004"  # of a person: not found in one client's words, ambiguous in the operator's matrix
+NO_USER = frozenset({"DP02200000002", "DP02100000002", UNSEEN})
 STALE_KEY = frozenset({"DP00800001026", "DP00900001016", "ROUTER116"})  # sealed for a key that is not theirs
+
+UNREGISTERED = frozenset({"", "N", "NO", "NOT_REGISTERED", "UNREGISTERED"})  # of undocumented words the plain ones
 
 CONFIGURATION = frozenset({Reason.NOT_AUTHORISED, Reason.BAD_REQUEST})
 REFUSED = {400: Reason.BAD_REQUEST, 401: Reason.NOT_AUTHORISED, 403: Reason.NOT_AUTHORISED}
@@ -80,14 +104,21 @@ SEALED_BYTES = 69  # the longest that is sealed with it: key and vector of a sig
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an answer says of a movement: ``meaning`` of all its codes together, ``code`` and ``word`` as they came."""
+    """What an answer says of a movement: ``meaning`` of all its codes together, ``codes`` and ``word`` as they came."""
 
     answer: Answer
-    code: str
+    codes: tuple[object, ...]  # what is said of the movement before what is said of the call
     meaning: Meaning
+    silent: bool  # none of its codes has a meaning, and none contradicts
     word: str
     denied: bool  # its own flag says that it is no success
     transaction: Mapping[str, Any]
+
+    @property
+    def code(self) -> str:
+        """The first of its codes that is not the transport's, else the first; empty where it has none."""
+        said = next((code for code in self.codes if code not in TRANSPORT), next(filter(None, self.codes), ""))
+        return str(said)
 
     @property
     def failed(self) -> Reason | None:
@@ -105,6 +136,31 @@ class Said:
         """Its word, or else its code, fit for a row and a log."""
         return short(self.word or self.code)
 
+    @property
+    def by_word(self) -> bool:
+        """Whether its codes leave it to its word: they speak of the call that was taken, or of nothing listed here."""
+        return self.silent or self.meaning is Pending
+
+    @property
+    def failure(self) -> Failed | None:
+        """Its end, where its word is a failure's and its codes agree or are silent; those of the call say nothing."""
+        why = Reason.INTERNAL if self.by_word else self.failed if self.code.startswith("DP") else None
+        if why is None or STATUSES.get(self.word) is not Failed:
+            return None
+        return Failed(Reason.EXPIRED if self.word == EXPIRED else why, short(self.code or self.word))
+
+    @property
+    def call_failed(self) -> bool:
+        """Whether a request was refused inside HTTP 200, whatever its code says of the call."""
+        refused = self.denied and CALL_FAILED in self.codes and self.answer.status == HTTPStatus.OK
+        return refused and self.by_word
+
+    @property
+    def unknown(self) -> bool:
+        """Whether Airtel knows of no such movement, or refuses to say more of it than of the request."""
+        nowhere = self.answer.status not in OUTAGES and any(code in NOT_FOUND for code in self.codes)
+        return not self.word and (nowhere or self.call_failed)
+
     def taken(self, kind: Kind) -> bool:
         """Whether it says of a request that it was taken, and no more; of a refund its word alone says so."""
         if self.meaning is Reason.DUPLICATE:
@@ -113,16 +169,19 @@ class Said:
             return False
         if kind is Kind.REFUND and self.word == GIVEN_BACK:
             return self.failed is None
-        return self.meaning is Pending or (kind is Kind.COLLECTION and self.meaning is Succeeded)
+        taken = self.meaning is Pending or (kind is Kind.COLLECTION and self.meaning is Succeeded)
+        return taken and not self.call_failed
 
     def ended(self, word: str, named: str) -> bool:
         """Whether the movement of this id has that word, and neither the codes nor the flag contradict it."""
-        agreed = self.meaning is Succeeded and not self.denied and self.answer.status == HTTPStatus.OK
-        return agreed and self.word == word and self.is_about(named)
+        if self.word != word or self.denied or self.code == CALL_FAILED or self.answer.status != HTTPStatus.OK:
+            return False
+        return (self.meaning is Succeeded or self.by_word) and self.is_about(named)
 
     def is_about(self, named: str) -> bool:
-        """Whether it names no other movement than the one of this id."""
-        return self.transaction.get("id") in (None, named)
+        """Whether it names the movement of this id; where a code confirms its word, no other is enough."""
+        told = self.transaction.get("id")
+        return told == named or (told is None and not self.by_word)
 
 
 def read(answer: Answer, kind: Kind) -> Said:
@@ -130,14 +189,43 @@ def read(answer: Answer, kind: Kind) -> Said:
     told = answer.json()
     status, transaction = member(told, "status"), member(member(told, "data"), "transaction")
     codes = [status.get("response_code"), status.get("result_code")]
-    codes += [code for code in (status.get("code"),) if isinstance(code, str) and code in MEANINGS]  # else HTTP's own
-    meanings = [_meaning(code, kind) for code in codes if code not in TRANSPORT]
-    code = next((code for code in codes if code not in TRANSPORT), next(filter(None, codes), ""))
+    own = status.get("code")  # HTTP's, or one more
+    codes += [own] if isinstance(own, str) and (own in MEANINGS or not own.isdigit()) else []
+    words = f"{status.get('message')} {transaction.get('message')}"
+    speaking = [code for code in codes if not _is_silent(code, kind)]
     word = transaction.get("status")
     return Said(
-        answer, str(code), _together(meanings), "" if word is None else str(word), status.get("success") is False,
-        transaction,
+        answer, tuple(codes), _together([_meaning(code, kind, words) for code in speaking]),
+        silent=bool(status) and not speaking, word="" if word is None else str(word),
+        denied=status.get("success") is False, transaction=transaction,
     )  # fmt: skip
+
+
+def standing(said: Said, reference: UUID, amount: Money) -> Status:
+    """Where a movement stands by the answer to an enquiry about it; raises what an answer means that does not tell."""
+    meaning, named = STATUSES.get(said.word), written(reference)
+    if said.answer.status != HTTPStatus.OK:
+        raise error(said, CONFIGURATION)
+    if said.receipt and said.ended(PAID, named):
+        return Succeeded(said.receipt, amount)
+    if said.failure and said.is_about(named):
+        return said.failure
+    if (meaning is Pending and said.by_word) or (not said.word and said.meaning is Pending):
+        return Pending(said.raw)
+    raise error(said, CONFIGURATION)
+
+
+def claimed(transaction: Mapping[str, Any]) -> Status:
+    """What a callback's transaction claims: its word and receipt, and why it failed where its code tells (2.5).
+
+    Its code may be the only place where the reason stands. It names no amount, so it claims no success.
+    """
+    word, code = transaction.get("status_code"), transaction.get("code")
+    silent = _is_silent(code, Kind.COLLECTION)
+    meaning = None if silent else _meaning(code, Kind.COLLECTION, str(transaction.get("message")))
+    word = word if isinstance(word, str) else ""
+    said = Said(Answer(HTTPStatus.OK, {}, b""), (code,), meaning, silent, word, denied=False, transaction=transaction)
+    return said.failure or Pending(short(word), said.receipt or None)
 
 
 def error(said: Said, believed: frozenset[Reason] = frozenset(Reason)) -> ProviderError:
@@ -148,10 +236,22 @@ def error(said: Said, believed: frozenset[Reason] = frozenset(Reason)) -> Provid
         return Throttled(said.answer.retry_after, detail)
     reason = said.failed or (None if said.code else REFUSED.get(status))
     refuses = status == HTTPStatus.OK or status in REFUSED
-    if reason in believed and refuses and (not said.word or STATUSES.get(said.word) is Failed):
+    certain = STATUSES.get(said.word) is Failed or not (said.word or said.code in IN_PROCESS_ELSEWHERE)
+    if reason in believed and refuses and certain:
         return Rejected(reason, detail)
     unreadable = status == HTTPStatus.OK and not said.code
     return Unknown(detail, outage=status in OUTAGES or unreadable)
+
+
+def takes_part(answer: Answer) -> bool:
+    """Whether an answer about a person says that their wallet can be paid; raises what any other means (2.3)."""
+    code = read(answer, Kind.COLLECTION).code
+    if (code in NO_USER and answer.status not in OUTAGES) or (code, answer.status) == (USER_FAILED, HTTPStatus.OK):
+        return False
+    match data(answer, USER_FOUND):
+        case {"is_barred": bool(barred), "registration": {"status": str(word)}}:
+            return not barred and word.strip().upper() not in UNREGISTERED
+    raise Unknown("no registration in the answer")
 
 
 def data(answer: Answer, found: str) -> dict[str, Any]:
@@ -210,10 +310,21 @@ def until(told: object, now: datetime) -> datetime:
     return now + KEY_LIFE
 
 
-def _meaning(code: object, kind: Kind) -> Meaning:
+def _is_silent(code: object, kind: Kind) -> bool:
+    """Whether a code says nothing of a movement of this kind, and contradicts nothing."""
+    if code in TRANSPORT:
+        return True
+    if not isinstance(code, str) or code in MEANINGS or not BY_WORD.fullmatch(code):
+        return False
+    return code.startswith(FAMILIES[kind]) or not code.startswith(tuple(FAMILIES.values()))
+
+
+def _meaning(code: object, kind: Kind, words: str) -> Meaning:
+    """What a code means beside these words."""
     if not isinstance(code, str) or (code.startswith("DP") and not code.startswith(FAMILIES[kind])):
         return None
-    return MEANINGS.get(code)
+    worded = (reason for pattern, reason in WORDS.get(code, ()) if pattern.search(words))
+    return next(worded, MEANINGS.get(code))
 
 
 def _together(meanings: list[Meaning]) -> Meaning:
