@@ -123,6 +123,56 @@ async def test_numbers_of_callbacks(world: World, suffix: str, copies: int) -> N
         assert body["hash"] != base64.b64encode(hmac.digest(b"of-the-sandbox", right, "sha256")).decode()
 
 
+@pytest.mark.parametrize(
+    ("suffix", "answered", "collected", "disbursed"),
+    [
+        ("065", ("200", "ESB000008"), ("TS", "001"), ("TS", "001")),
+        ("066", ("200", "ESB000008"), ("TF", "004"), ("TF", "004")),
+        ("067", ("200", "ESB000011"), None, None),
+        ("068", ("200", "ESB000011"), ("TS", "001"), ("TS", "001")),
+        ("069", ("400", None), None, ("TF", "012")),
+    ],
+)
+async def test_numbers_whose_answer_says_too_little(
+    world: World,
+    suffix: str,
+    answered: tuple[str, str | None],
+    collected: tuple[str, str] | None,
+    disbursed: tuple[str, str] | None,
+) -> None:
+    """Field validation of what is paid or has failed, a refusal inside HTTP 200, and a number that nobody has."""
+    one, msisdn = Airtel(world), f"256700000{suffix}"
+    status = (await one.pay_in("T1", msisdn)).json()["status"]
+    assert (status["code"], status.get("result_code"), status["success"]) == (*answered, False)
+    await one.pay_out("T2", msisdn)
+    assert bool(await one.shown("payments", "T1")) == bool(collected)
+    assert bool(await one.shown("disbursements", "T2")) == bool(disbursed)
+    assert collected is None or await one.collected("T1") == collected
+    assert disbursed is None or await one.disbursed("T2") == disbursed
+
+
+@pytest.mark.parametrize(
+    ("switch", "paid", "refused", "pending"),
+    [
+        ("own", "DP00800001001", "DP00800001007", "DP00800001006"),
+        ("call", "DP00800001006", "DP00800001006", "DP00800001006"),
+        ("short", "DP008001001", "DP008001021", "DP00800001006"),
+        ("none", None, None, None),
+    ],
+)
+async def test_codes_of_an_enquiry_are_a_switch(
+    world: World, switch: str, paid: str | None, refused: str | None, pending: str | None
+) -> None:
+    """The transaction's own code, that of the call, the older platform's, or none (section 2.4)."""
+    one, found = Airtel(world), []
+    await world.control("PUT", "/switches", {"airtel": {"enquiry_code": switch, "pending_word": "TI"}})
+    for key, suffix in (("T1", "061"), ("T2", "049"), ("T3", "045")):
+        await one.pay_in(key, f"256700000{suffix}")
+        answer = (await one.call("GET", f"/standard/v1/payments/{key}")).json()
+        found.append((answer["data"]["transaction"]["status"], answer["status"].get("response_code")))
+    assert found == [("TS", paid), ("TF", refused), ("TI", pending)]
+
+
 async def test_numbers_may_be_numbers_alone(world: World) -> None:
     """By switch no digits decide; 001 to 009 never do."""
     one = Airtel(world)

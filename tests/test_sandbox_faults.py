@@ -148,6 +148,15 @@ async def test_answers_that_hide_an_acceptance(world: World, name: str, status: 
     assert (await momo.pay_in(ONE, PAYER)).status_code == 409
 
 
+async def test_an_answer_of_the_tests_own_after_it_was_done(world: World) -> None:
+    """Any answer can be put in place of the real one, which was made all the same."""
+    await plan(world, "accepted_then_answer", status=202, body='{"statusCode":"6001"}', count=1)
+    momo = Momo(world)
+    answer = await momo.pay_in(ONE, PAYER)
+    assert (answer.status_code, answer.json()) == (202, {"statusCode": "6001"})
+    assert (await momo.pay_in(ONE, PAYER)).status_code == 409
+
+
 async def test_an_answer_of_the_tests_own(world: World) -> None:
     """Any answer can be put in place of the real one, which is then not made."""
     await plan(world, "answer", status=200, body='{"statusCode":"6001"}', count=1)

@@ -18,6 +18,7 @@ Name = Literal[
     # Of the exchange, after it was done:
     "accepted_then_timeout",  # the connection breaks after `seconds`
     "accepted_then_500",
+    "accepted_then_answer",  # the given `status` and `body` instead
     "invalid_json",
     "html_200",
     # Of an operator's, a delivery's or an insight's callbacks:

@@ -103,6 +103,8 @@ class Wire:
             return Cut(status_code=response.status_code)
         if self._faults.take(point, "accepted_then_500"):
             return broken(500)
+        if fault := self._faults.take(point, "accepted_then_answer"):
+            return Response(fault.body, fault.status, media_type=fault.content_type)
         if self._faults.take(point, "invalid_json"):
             return Response('{"status":', 200, media_type="application/json")
         if self._faults.take(point, "html_200"):

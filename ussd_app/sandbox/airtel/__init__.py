@@ -19,7 +19,18 @@ from ussd_app.config import load
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES
 from ussd_app.sandbox.airtel import keys
-from ussd_app.sandbox.airtel.answers import DONE, WORDS, AirtelSwitches, Answers, answer, broken, failed, oauth_error
+from ussd_app.sandbox.airtel.answers import (
+    DONE,
+    WORDS,
+    AirtelSwitches,
+    Answers,
+    answer,
+    broken,
+    failed,
+    nobody,
+    oauth_error,
+    refused_inside,
+)
 from ussd_app.sandbox.airtel.numbers import national, subscriber
 from ussd_app.sandbox.airtel.orders import PAYOUTS, Collection, Refund, Unreadable, money, read
 from ussd_app.sandbox.airtel.payments import FAMILIES, NOT_FOUND, UNSIGNED, Kind, Payment, Payments
@@ -167,10 +178,10 @@ class Service:
         if asked.id in self._payments:
             raise self._answers.refused("ESB000041")
         amount = self._amount(money(asked.amount, currency), "collection")
-        self._outage(handset)
+        self._cut_short(handset, "collection")
         payment = self._payments.accept("collection", asked.id, order.reference, handset, amount)
         await self._told_first(payment)
-        self._outage(handset, taken=True)
+        self._cut_short(handset, "collection", taken=True)
         if not self._payments.has_wallet(handset):
             raise failed(FAMILIES["collection"], payment.code, {"transaction": {"id": asked.id, "status": "TF"}})
         # Samples of the first version show a word that looks final, and is not.
@@ -192,17 +203,26 @@ class Service:
         if asked.id in self._payments:
             raise failed(FAMILIES["disbursement"], "017")
         amount = self._amount(money(asked.amount, currency), "disbursement")
-        self._outage(handset)
+        self._cut_short(handset, "disbursement")
         payment = self._payments.accept("disbursement", asked.id, order.reference, handset, amount)
-        self._outage(handset, taken=True)
+        self._cut_short(handset, "disbursement", taken=True)
         words = "Success" if payment.status == "TS" else payment.words
-        return _standing(payment, words, {"reference_id": payment.reference_id} | _transaction(payment, said=False))
+        shown = {"reference_id": payment.reference_id} | self._transaction(payment, said=False)
+        return _standing(payment, payment.response_code, words, shown)
 
-    def _outage(self, handset: Handset, *, taken: bool = False) -> None:
-        """Answer the outage that a number stands for, before anything is taken or after it was."""
+    def _cut_short(self, handset: Handset, kind: Kind, *, taken: bool = False) -> None:
+        """Answer the outage or the refusal that a number stands for, before anything is taken or after it was."""
         fate = self._payments.fate(handset)
-        if fate and fate.http and fate.taken == taken:
+        if not fate or fate.taken != taken:
+            return
+        if fate.http:
             raise Refused(broken(fate.http))
+        if fate.said == "field validation":
+            raise self._answers.refused("ESB000008")
+        if fate.said == "refused inside":
+            raise refused_inside(FAMILIES[kind])
+        if fate.said == "nobody" and kind == "collection":
+            raise nobody()
 
     async def _told_first(self, payment: Payment) -> None:
         """Answer after the callback, where the plan or the number wants that."""
@@ -236,7 +256,15 @@ class Service:
             words = WORDS[family][code]
             return answer(words, family + code, data={}, success=False, result_code="ESB000045")
         words = "SUCCESS" if payment.status in {"TS", "TR"} else payment.words
-        return _standing(payment, words, _transaction(payment, said=True))
+        shown = self._answers.enquired(FAMILIES[kind], payment.code)
+        return _standing(payment, shown, words, self._transaction(payment, said=True))
+
+    def _transaction(self, payment: Payment, *, said: bool) -> dict[str, str]:
+        """Where it stands, in words too if that is to be ``said``; Airtel's own id only once it is paid."""
+        shown = {"airtel_money_id": payment.money_id} if payment.status in {"TS", "TR"} else {}
+        shown |= {"id": payment.movement.reference}
+        word = self.switches.pending_word if payment.status == "TIP" else payment.status
+        return shown | ({"message": payment.words} if said else {}) | {"status": word}
 
     def _handset(self, msisdn: str) -> Handset:
         """The handset of a national number."""
@@ -255,7 +283,7 @@ class Service:
     async def _user(self, request: Request, _currency: str) -> Response:
         handset = self._handset(request.path_params["msisdn"])
         if not self._payments.has_wallet(handset):
-            return answer("User enquiry failed", "DP02200000000", success=False)
+            return self._answers.no_user()
         given, _, family = handset.name.rpartition(" ")
         data = {
             "first_name": given or family,
@@ -275,14 +303,6 @@ class Service:
         return answer("SUCCESS", "DP02100000001", data=shown | {"account_status": "Active"})
 
 
-def _transaction(payment: Payment, *, said: bool) -> dict[str, str]:
-    """Where it stands, in words too if that is to be ``said``; Airtel's own id only once it is paid."""
-    shown = {"airtel_money_id": payment.money_id} if payment.status in {"TS", "TR"} else {}
-    shown |= {"id": payment.movement.reference}
-    return shown | ({"message": payment.words} if said else {}) | {"status": payment.status}
-
-
-def _standing(payment: Payment, words: str, transaction: dict[str, str]) -> Response:
+def _standing(payment: Payment, code: str | None, words: str, transaction: dict[str, str]) -> Response:
     good = payment.status in {"TS", "TIP", "TR"}
-    data = {"transaction": transaction}
-    return answer(words, payment.response_code, data=data, success=good, result_code=DONE)
+    return answer(words, code, data={"transaction": transaction}, success=good, result_code=DONE)

@@ -47,6 +47,15 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "017": "Duplicate transaction id",
     },
 }
+# What the older platform's codes call a collection's end (section 2.4); others have none of their own there.
+SHORT: Mapping[str, str] = {"001": "001", "002": "023", "004": "013", "007": "021", "010": "016"}
+SHORT_FAMILY, SHORT_FAILED = "DP008001", "013"
+NO_USER: Mapping[str, str] = {
+    "DP02200000000": "User enquiry failed",
+    "DP02200000002": "User not found",
+    "DP02100000002": "User not found, invalid MSISDN",
+    "ESB000004": "Not found",
+}
 REFUSALS: Mapping[str, str] = {
     "ROUTER003": "Mandatory parameter is missing",
     "ROUTER006": "Invalid country",
@@ -82,6 +91,11 @@ class AirtelSwitches(Switches):
     refund_flag: bool = False  # `success` of a refund that is done; a documented sample says false
     refusal_status: Literal[200, 400] = 200  # HTTP's, with codes of router and service bus
     refusals_in: Literal["result_code", "response_code"] = "result_code"  # where those codes stand
+    pending_word: Literal["TIP", "TI", "TP"] = "TIP"
+    # Beside a transaction in an enquiry: its own code, that of the call (006), the older platform's, or none.
+    enquiry_code: Literal["own", "call", "short", "none"] = "own"
+    callback_code: bool = False  # whether a callback has the older platform's code beside its word
+    no_user: Literal["DP02200000000", "DP02200000002", "DP02100000002", "ESB000004"] = "DP02200000002"
     callback_url: str = ""  # in place of the one the sandbox was started with
     callback_hash: Literal["none", "body", "transaction"] = "none"  # what it is made of: candidates (a), (b)
     callback_key: str = "of-the-sandbox"
@@ -99,24 +113,54 @@ class Answers:
         status = {"code": str(http), "message": REFUSALS[code], where: code, "success": False}
         return Refused(JSONResponse({"status": status}, http))
 
+    def no_user(self) -> Response:
+        """What KYC says of a number without a wallet."""
+        code = self._switches.no_user
+        if code.startswith("ESB"):
+            return answer(NO_USER[code], None, success=False, result_code=code)
+        return answer(NO_USER[code], code, success=False)
+
+    def enquired(self, family: str, code: str) -> str | None:
+        """The response code of an enquiry about a transaction that stands at ``code``."""
+        match self._switches.enquiry_code:
+            case "none":
+                return None
+            case "call":
+                return f"{family}006"
+            case "short" if family == "DP00800001" and code != "006":
+                return short(code)
+        return family + code
+
+
+def short(code: str) -> str:
+    """The older platform's code for a collection that has ended with that one."""
+    return SHORT_FAMILY + SHORT.get(code, SHORT_FAILED)
+
 
 def answer(
-    message: str, response_code: str, *, data: object = None, success: bool = True, result_code: str = DONE
+    message: str, response_code: str | None, *, data: object = None, success: bool = True, result_code: str = DONE
 ) -> Response:
     """An answer of the service, whatever became of the money: HTTP 200 always."""
-    status = {
-        "code": "200",
-        "message": message,
-        "result_code": result_code,
-        "response_code": response_code,
-        "success": success,
-    }
+    coded = {} if response_code is None else {"response_code": response_code}
+    status = {"code": "200", "message": message, "result_code": result_code, **coded, "success": success}
     return JSONResponse({"status": status} if data is None else {"data": data, "status": status})
 
 
 def failed(family: str, code: str, data: object = None) -> Refused:
     """End the request with a response code of failure, such as ``DP00900001`` and ``017``."""
     return Refused(answer(WORDS[family][code], family + code, data=data, success=False, result_code=FAILED))
+
+
+def refused_inside(family: str) -> Refused:
+    """End the request with a refusal inside HTTP 200, whose code says that the call was accepted."""
+    shown = {"transaction": {"status": "FAILED"}}
+    return Refused(answer("Request failed", f"{family}006", data=shown, success=False, result_code=FAILED))
+
+
+def nobody() -> Refused:
+    """End a push to a number that Airtel does not know, in the words of a code with another meaning."""
+    status = {"code": "400", "message": "Msisdn Not Found", "response_code": "DP00800001005", "success": False}
+    return Refused(JSONResponse({"status": status}, 400))
 
 
 def oauth_error(status: int, error: str, description: str) -> Refused:

@@ -1,7 +1,7 @@
 """Subscribers as Airtel Money names them, and what the last three digits of a number bring about.
 
 Numbers are national, without country code or leading 0 (wire/momo.md section 2.3). The outcomes are those of
-wire/operators.md section 7 but 001 to 009, so that people can answer prompts by hand.
+wire/operators.md section 7 but 001 to 009, so that people can answer prompts by hand; 065 to 069 are Airtel's own.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,8 @@ class Fate:
     """How a request ends if nobody has a say.
 
     It stands at ``status`` with the code for its kind, and succeeds ``succeeds_after`` so many seconds where that is
-    set; the caller is answered an HTTP error in ``http`` whatever was done, and nothing is where it is not ``taken``.
+    set; the caller is answered an HTTP error in ``http``, or what ``said`` names, whatever was done, and nothing is
+    where it is not ``taken``.
     """
 
     status: Final
@@ -32,6 +33,7 @@ class Fate:
     disbursement: str = "001"
     succeeds_after: float | None = None
     http: int | None = None
+    said: Literal["field validation", "refused inside", "nobody"] | None = None
     taken: bool = True
     callback: Literal["told", "lost", "doubled", "first", "forged"] = "told"
 
@@ -56,6 +58,11 @@ FATES: Mapping[int, Fate] = {
     62: Fate("TS", callback="doubled"),
     63: Fate("TS", callback="first"),
     64: Fate("TS", callback="forged"),
+    65: Fate("TS", said="field validation"),
+    66: Fate("TF", "004", "004", said="field validation"),
+    67: Fate("TF", said="refused inside", taken=False),
+    68: Fate("TS", said="refused inside"),
+    69: Fate("TF", disbursement="012", said="nobody", taken=False),
 }
 
 

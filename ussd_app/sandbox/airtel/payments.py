@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from ussd_app.money import Money
-from ussd_app.sandbox.airtel.answers import WORDS, AirtelSwitches
+from ussd_app.sandbox.airtel.answers import WORDS, AirtelSwitches, short
 from ussd_app.sandbox.airtel.numbers import CARRIERS, Fate, fate
 from ussd_app.sandbox.books import Movement, Status
 from ussd_app.sandbox.country import Country, Handset, Verdict
@@ -164,6 +164,8 @@ class Payments:
         worth = Money(amount.minor * 2, amount.currency) if forged else amount
         said = f"Paid {worth}" if payment.status == "TS" else payment.words
         transaction = {"id": payment.movement.reference, "message": said, "status_code": payment.status}
+        if self._switches.callback_code:
+            transaction["code"] = short(payment.code)
         if payment.money_id:
             transaction["airtel_money_id"] = payment.money_id
         body: dict[str, Any] = {"transaction": transaction}
