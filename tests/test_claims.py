@@ -164,6 +164,29 @@ async def test_a_queried_kind_is_asked_about_whatever_a_callback_claims(desk: De
     assert (await desk.payment("collect")).state == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("query", "callback", "reason", "said"),
+    [
+        (Reason.INTERNAL, "insufficient_funds", Reason.INSUFFICIENT_FUNDS, "payment_failed_funds"),
+        (Reason.INTERNAL, "internal", Reason.INTERNAL, "payment_failed"),
+        (Reason.EXPIRED, "insufficient_funds", Reason.EXPIRED, "payment_expired"),
+    ],
+)
+async def test_a_reason_is_taken_from_a_callback_where_the_query_has_none(
+    desk: Desk, query: Reason, callback: str, reason: Reason, said: str
+) -> None:
+    """It ends nothing before the query says so, and what the query says goes before it."""
+    desk.operator.states[Kind.COLLECTION] = Pending()
+    await desk.send()
+    await desk.run(5)
+    await told(desk, "collect", {"failed": callback})
+    assert (await desk.payment("collect")).state == "pending"
+    desk.operator.states[Kind.COLLECTION] = Failed(query)
+    await desk.run(60)
+    row = await desk.payment("collect")
+    assert (row.state, row.reason, desk.outbox.templates) == ("failed", reason, [said])
+
+
 async def test_a_receipt_is_taken_from_a_callback_where_the_query_has_none(desk: Desk) -> None:
     """Before the answer or after it; never with another amount, and never over one that is known."""
     desk.operator.states[Kind.COLLECTION] = Succeeded("", Money.of("50.50", "GHS"))

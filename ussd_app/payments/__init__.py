@@ -160,13 +160,14 @@ class Payments(Sending):
 
     async def _failed(self, connection: AsyncConnection, row: RowMapping, status: Failed) -> Change | None:
         now = self.clock.now()
-        if not await self._set(connection, row, "fail", reason=status.reason, final_at=now):
+        reason = await claims.reason(connection, row, self.providers[row["operator"]], status.reason)
+        if not await self._set(connection, row, "fail", reason=reason, final_at=now):
             return None
-        await ledger.void(connection, row["hold"], reason=f"{row['step']} {status.reason}", at=now)
+        await ledger.void(connection, row["hold"], reason=f"{row['step']} {reason}", at=now)
         if row["attempts"]:
             await self._plan_check(connection, row, now + schedule.SECOND_LOOKS[0])
-        metrics.PAYMENTS.labels(row["operator"], row["kind"], status.reason).inc()
-        return Change(row, "failed", status.reason)
+        metrics.PAYMENTS.labels(row["operator"], row["kind"], reason).inc()
+        return Change(row, "failed", reason)
 
     async def book_late(self, connection: AsyncConnection, row: RowMapping) -> None:
         """Book a late success by a new transfer; what it spent and had been given back already is now owed to us."""

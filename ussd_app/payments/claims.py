@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import RowMapping, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.movement import Failed, Provider, Status, Succeeded, Unqueried
 from ussd_app.payments.life import SUCCESSES, Finding, Unresolved
@@ -39,6 +40,17 @@ def believed(claims: Iterable[Status], row: RowMapping, provider: Unqueried) -> 
 async def receipt(connection: AsyncConnection, row: RowMapping, provider: Provider) -> str:
     """The provider's own id of what has moved, where its answer to the query has none; empty where no callback has."""
     return next(filter(None, (_receipt(claim, row) for claim in await of(connection, row, provider))), "")
+
+
+async def reason(connection: AsyncConnection, row: RowMapping, provider: Provider, told: Reason) -> Reason:
+    """Why a payment has failed: where the provider's answer to the query names no reason, a callback may be alone to.
+
+    It proves no end; the query has.
+    """
+    if told is not Reason.INTERNAL:
+        return told
+    claims = (claim for claim in await of(connection, row, provider) if isinstance(claim, Failed))
+    return next((claim.reason for claim in claims if claim.reason is not Reason.INTERNAL), told)
 
 
 async def complete(connection: AsyncConnection, row: RowMapping, claim: Status) -> bool:
