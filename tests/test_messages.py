@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.testing import capture_logs
 
-from ussd_app.errors import Reason, Throttled, Unknown
+from ussd_app.errors import PAGE, Reason, Throttled, Unknown
 from ussd_app.jobs import Jobs
 from ussd_app.messages import Messages
 from ussd_app.messages.outcomes import Priority
@@ -368,6 +368,18 @@ async def test_wrong_credentials_call_a_person(post: Post, alerts: Callable[[], 
     await post.run()
     assert (await post.row()).state == "queued"
     assert alerts() == ["SMS refused: provider_config"]
+
+
+async def test_a_page_of_a_sender_calls_a_person_once_an_hour(post: Post, alerts: Callable[[], list[str]]) -> None:
+    """However many messages meet it; they go to the next sender, as after any call that was not taken."""
+    post.first.answers.extend([Throttled(2, "HTTP 403, a page", outage=True, alert=PAGE)] * 6)
+    await post.queue("one")
+    await post.queue("two")
+    await post.run()
+    for _ in range(4):
+        await post.later(8)
+    assert post.handed_over == (6, 2)
+    assert alerts() == [PAGE]
 
 
 async def test_throttled_is_tried_again_and_then_handed_on(post: Post) -> None:

@@ -11,8 +11,9 @@ from conftest import FakeClock
 from desk import AMA, KOFI, Outbox
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from structlog.testing import capture_logs
 
-from ussd_app.errors import ProviderError, Reason, Rejected, Unknown
+from ussd_app.errors import PAGE, ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.insights import SimAnswer
 from ussd_app.jobs import Jobs
 from ussd_app.msisdn import Msisdn
@@ -247,6 +248,18 @@ async def test_who_cannot_be_asked_stays_unknown(
     alone = Sims(engine, sims.jobs, None, clock, KEYS)
     assert len(await asked(alone)) == 2
     assert await trusted(sims) == "unknown"
+
+
+async def test_a_page_instead_of_an_answer_calls_a_person_once(sims: Sims, insight: ScriptedInsight) -> None:
+    """It is asked again, as after any call that was not taken."""
+    (check,) = await asked(sims)
+    insight.refuses = Throttled(2, "HTTP 403, a page", outage=True, alert=PAGE)
+    with capture_logs() as logs:
+        for _ in range(3):
+            with pytest.raises(Throttled):
+                await sims.inquire(check)
+    assert [line["what"] for line in logs if line["event"] == "alert"] == [PAGE]
+    assert len(await checks(sims)) == 1
 
 
 async def test_no_imsi_is_stored(sims: Sims) -> None:

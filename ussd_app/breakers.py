@@ -2,8 +2,8 @@
 
 Then one call is let through, by one process: success closes the breaker, failure opens it for another minute. What
 counts as failure is a ProviderError with ``outage``; any answer is a success, whatever it says and however long it
-took. purgatory holds the rules of the three states. What they remember is kept here, in Redis for all processes; with
-Redis away each process keeps its own, and goes on calling.
+took. What a person must see to goes to the alarms. purgatory holds the rules of the three states. What they remember
+is kept here, in Redis for all processes; with Redis away each process keeps its own, and goes on calling.
 """
 
 import json
@@ -21,6 +21,7 @@ from purgatory.service._async.unit_of_work import AsyncInMemoryUnitOfWork
 from redis.exceptions import RedisError
 
 from ussd_app import log, metrics
+from ussd_app.alarms import Alarms
 from ussd_app.clock import Clock
 from ussd_app.errors import ProviderError, Throttled
 from ussd_app.movement import Kind
@@ -71,6 +72,7 @@ class Breakers:
 
     def __init__(self, redis: Client | None, clock: Clock) -> None:
         self._kept = _Repository(redis, clock)
+        self._alarms = Alarms(redis, clock)
         work = AsyncInMemoryUnitOfWork()
         work.contexts = self._kept
         self._factory = AsyncCircuitBreakerFactory(FAILURES, REST_SECONDS, uow=work)
@@ -99,6 +101,7 @@ class Breakers:
             answered = not error.outage
             if error.outage:
                 context.handle_exception(error)
+            await self._alarms.hear(provider, what, error)
             raise
         else:
             return answer

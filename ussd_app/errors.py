@@ -38,14 +38,20 @@ class Reason(StrEnum):
     OUT_OF_STOCK = "out_of_stock"
 
 
+# What a person must see to (docs/running.md).
+PAGE = "a page instead of an answer"
+NOT_AUTHORISED = "not authorised"
+
+
 class ProviderError(Exception):
     """A call to an outside party did not give the result asked for.
 
     ``outage`` says that its service failed us (no connection, no whole answer, 5xx), whatever it was asked: such
-    errors in a row open its breaker.
+    errors in a row open its breaker. ``alert`` says what a person must see to; empty where nobody need.
     """
 
     outage = False
+    alert = ""
 
 
 class Rejected(ProviderError):
@@ -55,15 +61,17 @@ class Rejected(ProviderError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+        self.alert = NOT_AUTHORISED if reason is Reason.NOT_AUTHORISED else ""
 
 
 class Unknown(ProviderError):
     """It may have happened. Only a status query, a callback or a person can tell."""
 
-    def __init__(self, detail: str, *, outage: bool = False) -> None:
+    def __init__(self, detail: str, *, outage: bool = False, alert: str = "") -> None:
         super().__init__(detail)
         self.detail = detail
         self.outage = outage
+        self.alert = alert
 
 
 class Throttled(ProviderError):
@@ -72,8 +80,9 @@ class Throttled(ProviderError):
     ``after`` is in seconds.
     """
 
-    def __init__(self, after: float, detail: str = "", *, outage: bool = False) -> None:
+    def __init__(self, after: float, detail: str = "", *, outage: bool = False, alert: str = "") -> None:
         super().__init__(f"not taken, again in {after:g} s: {detail}")
         self.after = after
         self.detail = detail
         self.outage = outage
+        self.alert = alert

@@ -15,8 +15,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ussd_app.alarms import Alarms
 from ussd_app.clock import Clock
-from ussd_app.errors import Rejected
+from ussd_app.errors import ProviderError, Rejected
 from ussd_app.insights import Insight, SimAnswer
 from ussd_app.jobs import Jobs
 from ussd_app.msisdn import Msisdn
@@ -42,6 +43,7 @@ class Sims:
         self.engine = engine
         self.jobs = jobs
         self.insight = insight
+        self._alarms = Alarms(None, clock)
         self.clock = clock
         self.keys = keys
 
@@ -89,7 +91,10 @@ class Sims:
             return
         try:
             queued = await self.insight.ask([Msisdn(row.msisdn)])
-        except Rejected:
+        except ProviderError as error:
+            await self._alarms.hear(f"insights_{self.insight.name}", "ask", error)
+            if not isinstance(error, Rejected):
+                raise
             queued = {}
         async with self.engine.begin() as connection:
             await connection.execute(delete(sim_checks).where(sim_checks.c.request_id == check))

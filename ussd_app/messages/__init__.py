@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import gsm, log
+from ussd_app.alarms import Alarms
 from ussd_app.clock import Clock
 from ussd_app.jobs import Jobs
 from ussd_app.messages.outcomes import URGENT, WAITING, Outcomes, Priority
@@ -103,7 +104,7 @@ class Messages:
         self._menus = menus
         self._clock = clock
         self._outcomes = Outcomes(engine, jobs, senders, clock)
-        self._pump = Pump(engine, senders, self._outcomes, Pace(redis, clock), clock)
+        self._pump = Pump(engine, senders, self._outcomes, Pace(redis, clock), Alarms(redis, clock), clock)
 
     async def queue(
         self,

@@ -14,6 +14,7 @@ from sqlalchemy import RowMapping, and_, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import log, metrics
+from ussd_app.alarms import Alarms
 from ussd_app.clock import Clock
 from ussd_app.errors import Throttled, Unknown
 from ussd_app.messages.outcomes import SENDING, WAITING, Outcomes, Result
@@ -40,12 +41,19 @@ class Pump:
     """Runs for one sender at a time; two for the same sender would only share its rows."""
 
     def __init__(
-        self, engine: AsyncEngine, senders: Mapping[str, Sender], outcomes: Outcomes, pace: Pace, clock: Clock
+        self,
+        engine: AsyncEngine,
+        senders: Mapping[str, Sender],
+        outcomes: Outcomes,
+        pace: Pace,
+        alarms: Alarms,
+        clock: Clock,
     ) -> None:
         self._engine = engine
         self._senders = senders
         self._outcomes = outcomes
         self._pace = pace
+        self._alarms = alarms
         self._clock = clock
         self._handed_over: Counter[str] = Counter()  # messages of each sender
 
@@ -123,6 +131,7 @@ class Pump:
                 async with asyncio.timeout(SEND_SECONDS):
                     return await sender.send(outgoing)
         except (Throttled, Unknown) as error:
+            await self._alarms.hear(sender.name, "send_sms", error)
             return error
         except TimeoutError:
             return Unknown(f"no answer within {SEND_SECONDS:g} s")

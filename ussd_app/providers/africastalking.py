@@ -18,7 +18,7 @@ from urllib3.exceptions import NewConnectionError, SSLError
 
 from ussd_app.config import Environment
 from ussd_app.errors import Throttled, Unknown
-from ussd_app.http import BODY_BYTES_MAX, RETRY_SECONDS, Answer
+from ussd_app.http import BODY_BYTES_MAX, RETRY_SECONDS, Answer, spoken
 
 THREADS = 10  # calls at once; as many connections are kept open
 TIMEOUT_SECONDS = (3.05, 9.05)  # to connect, and between two bytes of the answer
@@ -58,9 +58,8 @@ class Transport(APIService):  # type: ignore[misc]  # the SDK ships no types
                 method, address, headers=headers, data=data, params=params,
                 timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True,
             ) as response:  # fmt: skip
-                return Answer(
-                    response.status_code, {k.lower(): v for k, v in response.headers.items()}, _body(response)
-                )
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return spoken(Answer(response.status_code, headers, _body(response)))
         except requests.RequestException as error:
             name = type(error).__name__
             if _never_left(error):

@@ -85,7 +85,7 @@ async def fetched(answer: Awaitable[dict[str, Any]], longest: float) -> Token:
     try:
         told = await answer
     except Unknown as error:
-        raise Throttled(RETRY_SECONDS, f"no token: {error.detail}", outage=error.outage) from error
+        raise Throttled(RETRY_SECONDS, f"no token: {error.detail}", outage=error.outage, alert=error.alert) from error
     value, life = told.get("access_token"), told.get("expires_in")
     if not isinstance(value, str) or not VISIBLE.fullmatch(value):
         raise Throttled(RETRY_SECONDS, "no token in the answer", outage=True)

@@ -75,7 +75,7 @@ class Client:
             return await self._tokens.get("madapi", self._token_url, self._fetch, force_refresh=refused)
         except Unknown as error:
             # Nothing has been asked for yet: without a token the call itself never left.
-            raise Throttled(2.0, f"no token: {error.detail}") from error
+            raise Throttled(2.0, f"no token: {error.detail}", outage=error.outage, alert=error.alert) from error
 
     async def _fetch(self) -> Token:
         key = self._account.consumer_key.get_secret_value()
