@@ -81,7 +81,8 @@ async def test_a_token_is_asked_for_once_and_again_before_it_ends(
     [
         ({"status": 401, "body": '{"error":"invalid_client","error_description":"no"}'}, "rejected not_authorised"),
         ({"status": 400, "body": '{"error":"invalid_client","error_description":"no"}'}, "rejected not_authorised"),
-        ({"status": 403, "body": "<html></html>"}, "rejected not_authorised"),
+        ({"status": 403}, "rejected not_authorised"),
+        ({"status": 403, "body": "<html></html>"}, "throttled 2 outage"),
         ({"status": 404}, "throttled 2"),
         ({"status": 302, "headers": {"Location": "https://portal.example.org/"}}, "throttled 2"),
         ({"status": 429, "headers": {"Retry-After": "9"}}, "throttled 9"),

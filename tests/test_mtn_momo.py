@@ -159,6 +159,19 @@ async def test_a_submission_is_judged_by_its_answer(row: dict[str, Any], mtn: Mt
     assert {sent.headers["x-reference-id"] for sent in mtn.asked} == {str(REFERENCE)}
 
 
+@pytest.mark.parametrize("code", ["PAYER_LIMIT_REACHED", "PAYER_NOT_FOUND", "SENDER_ACCOUNT_NOT_ACTIVE"])
+@pytest.mark.parametrize("kind", [Kind.DISBURSEMENT, Kind.REFUND])
+async def test_who_pays_a_payout_is_ourselves(kind: Kind, code: str, mtn: Mtn, operator: Operators) -> None:
+    """What is said about the payer is no fault of whom it goes to, at once or in the end."""
+    failed = {"status": "FAILED", "reason": code, "amount": "50.50", "currency": "GHS", "externalId": "10000417"}
+    mtn.answers = [
+        {"status": 400, "body": f'{{"code":"{code}","message":""}}'},
+        {"status": 200, "body": json.dumps(failed)},
+    ]
+    assert await outcome(operator().submit(asking(kind))) == "rejected provider_config"
+    assert await outcome(operator().check(asking(kind))) == "failed provider_config"
+
+
 @pytest.mark.parametrize("row", ROWS["check"], ids=names)
 async def test_a_status_is_believed_only_as_listed(row: dict[str, Any], mtn: Mtn, operator: Operators) -> None:
     """Each answer to a status query has one exact class; success is in the money that was asked for."""
@@ -212,6 +225,8 @@ async def test_a_callback_is_noted(row: dict[str, Any], operator: Operators) -> 
         ([{"status": 302, "headers": {"Location": "https://portal.example.org/"}}], "throttled 2"),
         ([{"status": 200}], "throttled 2"),
         ([{"status": 200, "body": "<html></html>"}], "throttled 2"),
+        ([{"status": 403, "body": "<html></html>"}], "throttled 2"),
+        ([{"status": 404, "body": '{"statusCode":404,"message":"Resource not found"}'}], "rejected not_authorised"),
         ([{"status": 200, "body": '{"access_token":"","expires_in":3600}'}], "throttled 2"),
         ([{"status": 200, "body": '{"access_token":"a\\r\\nX-Evil: 1","expires_in":3600}'}], "throttled 2"),
         ([{"status": 200, "body": '{"access_token":["a"],"expires_in":3600}'}], "throttled 2"),
@@ -313,8 +328,8 @@ async def test_a_name_is_not_waited_for(redis: Redis, clock: Clock, monkeypatch:
         ({"status": 200, "body": '{"result":true}'}, "True"),
         ({"status": 200, "body": '{"result":false}'}, "False"),
         ({"status": 404, "body": '{"code":"RESOURCE_NOT_FOUND","message":""}'}, "False"),
-        ({"status": 404, "body": '{"statusCode":404,"message":"Resource not found"}'}, "unknown"),
-        ({"status": 404, "body": "<html></html>"}, "unknown"),
+        ({"status": 404, "body": '{"statusCode":404,"message":"Resource not found"}'}, "rejected not_authorised"),
+        ({"status": 404, "body": "<html></html>"}, "throttled 2"),
         ({"status": 200, "body": '{"result":"true"}'}, "unknown"),
         ({"status": 500, "body": '{"code":"INTERNAL_PROCESSING_ERROR"}'}, "unknown"),
         ({"status": 500, "body": '{"code":"NOT_ALLOWED"}'}, "rejected not_authorised"),

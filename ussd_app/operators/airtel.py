@@ -342,4 +342,4 @@ class Operator:
 
 def _not_sent(error: Unknown) -> Throttled:
     """What it means for a movement that a question before it had no answer: it did not leave."""
-    return Throttled(RETRY_SECONDS, f"not sent: {error.detail}", outage=error.outage)
+    return Throttled(RETRY_SECONDS, f"not sent: {error.detail}", outage=error.outage, alert=error.alert)

@@ -40,8 +40,8 @@ PROMPT_CODES: Mapping[Reason, tuple[str, ...]] = {
 # is pending, and so are 11 to 17 and 20, some of which may be about a second sending of what was paid.
 PAYOUT_CODES: Mapping[Reason, tuple[str, ...]] = {
     Reason.INSUFFICIENT_FUNDS: ("1",), Reason.AMOUNT_INVALID: ("2", "3"), Reason.LIMIT_REACHED: ("4", "8"),
-    Reason.SERVICE_UNAVAILABLE: ("26",), Reason.PARTY_NOT_FOUND: ("2040",), Reason.PARTY_NOT_ALLOWED: ("2006",),
-    Reason.NOT_AUTHORISED: ("21", "2001", "2028", "8006", "SFC_IC0003"),
+    Reason.SERVICE_UNAVAILABLE: ("26",), Reason.PARTY_NOT_FOUND: ("2040",),
+    Reason.NOT_AUTHORISED: ("21", "2001", "2006", "2028", "8006", "SFC_IC0003"),  # 2006: the state of our own account
 }  # fmt: skip
 PROMPTS = {code: reason for reason, codes in PROMPT_CODES.items() for code in codes}
 PAYOUTS = {code: reason for reason, codes in PAYOUT_CODES.items() for code in codes}
@@ -159,7 +159,9 @@ class Operator:
         """Ask for the movement; a payout's reference M-PESA has already is the first request, alive (section 3.3)."""
         shillings = daraja.shillings(request.amount)
         if request.kind is Kind.COLLECTION:
-            told = await self._calls.taken("submit", PROMPT, self._prompt(request, shillings))
+            # A prompt is none without a CheckoutRequestID, whatever the words it is refused with.
+            body, otherwise = self._prompt(request, shillings), Reason.SERVICE_UNAVAILABLE
+            told = await self._calls.taken("submit", PROMPT, body, otherwise)
             return Pending(external_id=identifier(told.get("CheckoutRequestID")))
         if self._is_reversal(request):
             told = await self._calls.taken("submit", REVERSAL, self._reversal(request, shillings))

@@ -50,6 +50,9 @@ CODES: Mapping[Reason | None, tuple[str, ...]] = {
 }  # fmt: skip
 REASONS: Mapping[str, Reason | None] = {code: reason for reason, codes in CODES.items() for code in codes}
 
+# Codes about whoever pays: of money that goes out that is ourselves, never the person it goes to.
+ABOUT_PAYER = frozenset({"PAYER_LIMIT_REACHED", "PAYER_NOT_FOUND", "SENDER_ACCOUNT_NOT_ACTIVE"})
+
 # What is refused before anything is done (section 1.8): by HTTP status, and with 500 by a code of our configuration.
 REFUSED = {400: Reason.BAD_REQUEST, 401: Reason.NOT_AUTHORISED, 403: Reason.NOT_AUTHORISED}
 CONFIGURATION = {Reason.NOT_AUTHORISED, Reason.BAD_REQUEST}
@@ -152,7 +155,7 @@ class Operator:
         answer = await self._send("submit", "POST", PATHS[request.kind], headers, self._body(request))
         if answer.status == HTTPStatus.ACCEPTED or _said(answer, "code") == "RESOURCE_ALREADY_EXIST":
             return Pending()
-        raise _error(answer)
+        raise _error(answer, request.kind)
 
     async def check(self, request: Request) -> Status:
         """The present state of an earlier request; a final word about another amount or label raises Unknown."""
@@ -163,7 +166,7 @@ class Operator:
         if str(told.get("externalId") or request.label) != request.label:
             raise Unknown("the answer carries another externalId")
         if isinstance(status, Failed):
-            return status
+            return Failed(_ours(request.kind, status.raw) or status.reason, status.raw)
         if status.amount != Money.of(request.amount.decimal, self._currency(request.amount.currency)):
             raise Unknown(f"asked for {request.amount}, told {status.amount}")
         return Succeeded(status.receipt, request.amount)
@@ -262,18 +265,30 @@ def _told(answer: Answer) -> dict[str, Any]:
     raise _error(answer)
 
 
-def _error(answer: Answer) -> ProviderError:
+def _error(answer: Answer, kind: Kind = Kind.COLLECTION) -> ProviderError:
     """What an answer that is no result says about the request (section 1.8)."""
     code = _said(answer, "code", "error")
     detail = f"HTTP {answer.status} {short(code or _said(answer, 'message'))}".strip()
-    reason = REASONS.get(code)
+    reason = _ours(kind, code) or REASONS.get(code)
     if answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         return Throttled(answer.retry_after, detail, outage=answer.status in OUTAGES)
     if answer.status in REFUSED:
         return Rejected(reason or REFUSED[answer.status], detail)
+    if _is_missing(answer):
+        return Rejected(Reason.NOT_AUTHORISED, detail)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and reason in CONFIGURATION:
         return Rejected(reason, detail)
     return Unknown(detail, outage=answer.status in OUTAGES or (answer.status == HTTPStatus.OK and not code))
+
+
+def _ours(kind: Kind, code: str) -> Reason | None:
+    """The reason where a code is about ourselves, who pay."""
+    return Reason.PROVIDER_CONFIG if kind is not Kind.COLLECTION and code in ABOUT_PAYER else None
+
+
+def _is_missing(answer: Answer) -> bool:
+    """Whether the gateway knows no such address for us: the product is not ours, and its service was not reached."""
+    return answer.status == HTTPStatus.NOT_FOUND and not _said(answer, "code") and bool(_said(answer, "message"))
 
 
 def _said(answer: Answer, *members: str) -> str:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
+from ussd_app.errors import NOT_AUTHORISED, ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.http import Answer
 from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind, Pending, Status, Succeeded
@@ -92,6 +92,7 @@ NO_USER = frozenset({"DP02200000002", "DP02100000002", UNSEEN})
 STALE_KEY = frozenset({"DP00800001026", "DP00900001016", "ROUTER116"})  # sealed for a key that is not theirs
 
 UNREGISTERED = frozenset({"", "N", "NO", "NOT_REGISTERED", "UNREGISTERED"})  # of undocumented words the plain ones
+NO_ROUTE = "no route matched"  # the gateway's own words, beside no code
 
 CONFIGURATION = frozenset({Reason.NOT_AUTHORISED, Reason.BAD_REQUEST})
 REFUSED = {400: Reason.BAD_REQUEST, 401: Reason.NOT_AUTHORISED, 403: Reason.NOT_AUTHORISED}
@@ -234,6 +235,8 @@ def error(said: Said, believed: frozenset[Reason] = frozenset(Reason)) -> Provid
     detail = f"HTTP {status} {short(said.code)} {short(said.word)}".strip()
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Throttled(said.answer.retry_after, detail)
+    if status == HTTPStatus.NOT_FOUND and _is_routed_nowhere(said.answer):
+        return Throttled(said.answer.retry_after, detail, alert=NOT_AUTHORISED)
     reason = said.failed or (None if said.code else REFUSED.get(status))
     refuses = status == HTTPStatus.OK or status in REFUSED
     certain = STATUSES.get(said.word) is Failed or not (said.word or said.code in IN_PROCESS_ELSEWHERE)
@@ -252,6 +255,14 @@ def takes_part(answer: Answer) -> bool:
         case {"is_barred": bool(barred), "registration": {"status": str(word)}}:
             return not barred and word.strip().upper() not in UNREGISTERED
     raise Unknown("no registration in the answer")
+
+
+def _is_routed_nowhere(answer: Answer) -> bool:
+    """Whether the gateway knows no such address: nobody behind it has read the request (section 2.4)."""
+    match answer.json():
+        case {"message": str(words)}:
+            return words.lower().startswith(NO_ROUTE)
+    return False
 
 
 def data(answer: Answer, found: str) -> dict[str, Any]:

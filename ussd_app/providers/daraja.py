@@ -33,13 +33,18 @@ COMPLETED = "Completed"  # the only final word of a TransactionStatus (section 3
 IDENTIFIER = re.compile(r"\w[\w.:-]{0,99}", re.ASCII)
 
 # Error codes (section 3.1), whatever their HTTP status: what is refused, what was not taken, what refuses a token.
-REFUSED = dict.fromkeys(("400.002.02", "400.002.05", "404.001.01", "405.001"), Reason.BAD_REQUEST)
+REFUSED = dict.fromkeys(("400.002.02", "400.002.05", "400.003.02", "405.001"), Reason.BAD_REQUEST)
+# The gateway knows no such address, method or product for us: the service was not reached.
+MISSING = ("404.001.01", "404.001.04", "404.002.01", "404.003.01", "401.003.01")
 BUSY = frozenset({"500.003.02", "500.003.03"})
-STALE = frozenset({"400.003.01", "404.001.03"})
-REFUSED |= dict.fromkeys(STALE, Reason.NOT_AUTHORISED)
+STALE = frozenset({"400.003.01", "401.001", "401.002.01", "404.001.03"})
+REFUSED |= dict.fromkeys((*MISSING, *STALE), Reason.NOT_AUTHORISED)
+# Of the gateway's own faults, in a shape of their own, by their beginning.
+FAULTS_BUSY, FAULTS_STALE = "policies.ratelimit.", ("oauth.v2.", "keymanagement.")
 INTERNAL, MANY, DUPLICATE = "500.003.1001", "500.001.1001", "500.002.1001"  # the last also of a service that is away
 # What MANY means, by a part of its message in lower case; whatever else it says is unknown.
 PROCESSING = "being processed"
+UNDER_PROCESSING = (PROCESSING, "under processing")
 MESSAGES: Mapping[str, Reason] = {
     "lock subscriber": Reason.UNREACHABLE,
     "wrong credentials": Reason.NOT_AUTHORISED,
@@ -91,9 +96,11 @@ class Calls:
         """One call, made once more where its token is no longer taken; ``what`` names it in metrics and logs."""
         return await self._client.authorised(what, "POST", path, self.token, _is_stale, json=body)
 
-    async def taken(self, what: str, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-        """The answer of a call that was taken; raises what any other answer means."""
-        return taken(await self.post(what, path, body))
+    async def taken(
+        self, what: str, path: str, body: Mapping[str, object], otherwise: Reason | None = None
+    ) -> dict[str, Any]:
+        """The answer of a call that was taken; raises what any other means, of MANY unknown words ``otherwise``."""
+        return taken(await self.post(what, path, body), otherwise)
 
     async def token(self, refused: str | None = None) -> str:
         """An access token, cached; ``refused`` is one that was just answered as invalid."""
@@ -125,25 +132,26 @@ def shillings(amount: Money) -> int:
     return amount.minor // 100
 
 
-def taken(answer: Answer) -> dict[str, Any]:
+def taken(answer: Answer, otherwise: Reason | None = None) -> dict[str, Any]:
     """The answer that says a request was taken, which is never that it was done; raises what any other means."""
-    body = told(answer)
+    body = told(answer, otherwise)
     if code(body.get("ResponseCode")) != DONE:
         raise Unknown(f"ResponseCode {short(code(body.get('ResponseCode')))}")
     return body
 
 
-def told(answer: Answer) -> dict[str, Any]:
+def told(answer: Answer, otherwise: Reason | None = None) -> dict[str, Any]:
     """The object a 200 carries; raises what any other answer means."""
     body = answer.json() if answer.status == HTTPStatus.OK else None
     if isinstance(body, dict):
         return body
-    raise _error(answer)
+    raise _error(answer, otherwise)
 
 
 def is_processing(answer: Answer) -> bool:
     """Whether this says that what was asked about is under way."""
-    return _error_code(answer) == MANY and PROCESSING in _said(answer, "errorMessage").lower()
+    said = _said(answer, "errorMessage").lower()
+    return _error_code(answer) == MANY and any(words in said for words in UNDER_PROCESSING)
 
 
 def is_duplicate(answer: Answer) -> bool:
@@ -240,30 +248,36 @@ def identifier(value: object) -> str | None:
 
 def _is_stale(answer: Answer) -> bool:
     """Whether this refuses the token."""
-    return answer.status == HTTPStatus.UNAUTHORIZED or _error_code(answer) in STALE
+    error = _error_code(answer)
+    return answer.status == HTTPStatus.UNAUTHORIZED or error in STALE or error.startswith(FAULTS_STALE)
 
 
-def _error(answer: Answer) -> ProviderError:
-    """What an answer that is no result says about the request (section 3.1)."""
+def _error(answer: Answer, otherwise: Reason | None = None) -> ProviderError:
+    """What an answer that is no result says about the request (section 3.1), of MANY unknown words ``otherwise``."""
     error, message = _error_code(answer), _said(answer, "errorMessage")
     detail = f"HTTP {answer.status} {short(f'{error} {message}')} {short(_said(answer, 'requestId'))}".strip()
-    if error in BUSY or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+    if error in BUSY or error.startswith(FAULTS_BUSY) or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return Throttled(answer.retry_after, detail)
-    reason = REFUSED.get(error)
-    if error == MANY and PROCESSING not in message.lower():
-        reason = next((meant for words, meant in MESSAGES.items() if words in message.lower()), None)
+    reason = Reason.NOT_AUTHORISED if error.startswith(FAULTS_STALE) else REFUSED.get(error)
+    if error == MANY and not is_processing(answer):
+        reason = next((meant for words, meant in MESSAGES.items() if words in message.lower()), otherwise)
     elif not error.startswith("5"):
         reason = reason or HTTP_REFUSED.get(answer.status)
     if reason:
         return Rejected(reason, detail)
-    unreadable = not error and answer.status in {HTTPStatus.OK, *OUTAGES}
+    unreadable = not _said(answer, "errorCode") and answer.status in {HTTPStatus.OK, *OUTAGES}
     away = error == INTERNAL or (error == DUPLICATE and not is_duplicate(answer))
     return Unknown(detail, outage=unreadable or away)
 
 
 def _error_code(answer: Answer) -> str:
-    """The code of an error; a 2xx or 3xx with one says two things, and so nothing."""
-    return _said(answer, "errorCode") if answer.status >= HTTPStatus.BAD_REQUEST else ""
+    """The code of an error, or of a fault of the gateway's; a 2xx or 3xx with one says two things, and so nothing."""
+    if answer.status < HTTPStatus.BAD_REQUEST:
+        return ""
+    match answer.json():
+        case {"errorCode": str(code)} | {"fault": {"detail": {"errorcode": str(code)}}}:
+            return code
+    return ""
 
 
 def _said(answer: Answer, member: str) -> str:
