@@ -16,12 +16,28 @@ from ussd_app.menus.text import Templates
 from ussd_app.menus.translations import Catalog, Entry
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn, zone_of
+from ussd_app.orders import airtime, bundle, send_money
 
 
 @pytest.fixture(scope="module")
 def good() -> Menus:
     """The good menus, loaded."""
     return load(Path(__file__).parent / "broken_menus" / "good", actions=resolve)
+
+
+def test_every_order_that_can_fail_has_its_words() -> None:
+    """And only one text lays it on the recipient, who is not named as the cause in any other."""
+    menus = load(Path(__file__).parents[1] / "menus")
+    kinds = send_money.KIND, airtime.KIND, bundle.KIND
+    assert {kind.undeliverable for kind in kinds} | {"recipient_failed"} <= set(menus.sms)
+    assert [kind.unreceivable for kind in kinds] == ["recipient_failed", "", ""]
+    values = {"amount": Money.of(50, "GHS"), "total": Money.of(51, "GHS"), "recipient": Msisdn("+233240000002"),
+              "recipient_name": "Kofi", "reference": "10000417", "bundle": "500MB"}  # fmt: skip
+    blaming = {"en": "could not receive", "fr": "n'a pas pu recevoir", "sw": "hakuweza kupokea"}
+    for language, words in blaming.items():
+        said = {name: menus.texts.render(menus.sms[name].text_id, language, values)
+                for name in ("recipient_failed", *(kind.undeliverable for kind in kinds))}  # fmt: skip
+        assert [name for name, text in said.items() if words in text] == ["recipient_failed"]
 
 
 def test_a_missing_translation_is_said_in_english() -> None:

@@ -83,6 +83,19 @@ async def test_what_cannot_be_delivered_goes_back_with_its_fee(desk: Desk) -> No
     assert refund.refunds == desk.operator.submissions[0].reference
 
 
+OWN = {Reason.PARTY_NOT_FOUND, Reason.PARTY_NOT_ALLOWED, Reason.LIMIT_REACHED, Reason.BAD_RECIPIENT}
+
+
+@pytest.mark.parametrize("reason", Reason)
+async def test_a_recipient_is_blamed_for_their_own_cause_alone(desk: Desk, reason: Reason) -> None:
+    """Our keys, our float, the operator's trouble: it could not be delivered, and whose money goes back is told."""
+    desk.operator.states[Kind.DISBURSEMENT] = Failed(reason)
+    await desk.send()
+    await desk.run(60)
+    said = "recipient_failed" if reason in OWN else "not_delivered"
+    await settled(desk, money="0.00", fees="0.00", state="undone", said=[said, "money_refunded"])
+
+
 async def test_a_refused_refund_waits_for_a_person_with_the_money_kept_apart(desk: Desk) -> None:
     """Nothing is invented: the total stays in the order's clearing account."""
     desk.operator.states[Kind.DISBURSEMENT] = Failed(Reason.PARTY_NOT_ALLOWED)

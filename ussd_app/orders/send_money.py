@@ -41,7 +41,8 @@ class Disburse:
 class SendMoney(Collecting):
     """The kind."""
 
-    undeliverable: ClassVar[str] = "recipient_failed"
+    undeliverable: ClassVar[str] = "not_delivered"
+    unreceivable: ClassVar[str] = "recipient_failed"
 
     steps: tuple[Step, ...] = (Collect(), Disburse())
 

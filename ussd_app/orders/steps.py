@@ -19,6 +19,12 @@ FAILURES: Mapping[Reason, str] = {
     Reason.EXPIRED: "payment_expired",
 }
 
+# Why something could not be handed on, where it is whoever was to get it; every other cause is ours or an operator's,
+# and no text may lay it on them.
+RECIPIENTS_OWN = frozenset(
+    {Reason.PARTY_NOT_FOUND, Reason.PARTY_NOT_ALLOWED, Reason.LIMIT_REACHED, Reason.BAD_RECIPIENT}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class NotServed:
@@ -108,7 +114,8 @@ class Deliver:
 class Collecting(OrderKind, Protocol):
     """A kind that collects first, and gives back what cannot be handed on."""
 
-    undeliverable: ClassVar[str] = ""  # the SMS template that says so
+    undeliverable: ClassVar[str] = ""  # the SMS template that says so, and blames nobody
+    unreceivable: ClassVar[str] = ""  # the same where it is the recipient's own; empty where one says all
 
     def done(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - said by whoever sells something
         """None, where a group's notice is the receipt."""
@@ -116,8 +123,10 @@ class Collecting(OrderKind, Protocol):
 
     def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:
         """The payer is told whether nothing was taken, or that it is on its way back."""
-        template = FAILURES.get(reason, "payment_failed") if step == "collect" else self.undeliverable
-        return (Receipt(template, order.msisdn),)
+        if step == "collect":
+            return (Receipt(FAILURES.get(reason, "payment_failed"), order.msisdn),)
+        own = self.unreceivable if reason in RECIPIENTS_OWN else ""
+        return (Receipt(own or self.undeliverable, order.msisdn),)
 
     def undone(self, order: Order) -> tuple[Receipt, ...]:
         """The payer has it back."""
