@@ -165,6 +165,33 @@ async def test_an_answer_of_the_tests_own(world: World) -> None:
     assert (await momo.pay_in(ONE, PAYER)).status_code == 202
 
 
+async def test_a_firewall_stands_before_all(world: World) -> None:
+    """Its page comes instead of any answer, with 403 or the plan's own status, and nothing was done."""
+    momo = Momo(world)
+    await plan(world, "firewall", "mtn_momo.token", count=1)
+    token = await world.client.post("/mtn_momo/collection/token/", auth=("user", "key"))
+    assert (token.status_code, token.text[:6]) == (403, "<html>")
+    await plan(world, "firewall", count=1)
+    walled = await momo.pay_in(ONE, PAYER)
+    assert (walled.status_code, walled.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    await plan(world, "firewall", count=1, status=200)
+    assert (await momo.pay_in(ONE, PAYER)).status_code == 200
+    assert (await momo.pay_in(ONE, PAYER)).status_code == 202
+    await plan(world, "firewall", SMS, count=1)
+    assert (await send_sms(world)).text.startswith("<html>")
+
+
+async def test_a_gateway_that_knows_no_such_address(world: World) -> None:
+    """In its own words: the service's code is missing, and nothing was done."""
+    await plan(world, "gateway_404", count=1)
+    momo = Momo(world)
+    missing = await momo.pay_in(ONE, PAYER)
+    assert (missing.status_code, missing.json()) == (404, {"statusCode": 404, "message": "Resource not found"})
+    assert (await momo.pay_in(ONE, PAYER)).status_code == 202
+    await plan(world, "gateway_404", SMS, count=1)
+    assert (await send_sms(world)).text == "Not Found"
+
+
 async def test_slow(world: World, clock: FakeClock) -> None:
     """The answer takes its time, and is right."""
     await plan(world, "slow", seconds=12)

@@ -14,6 +14,8 @@ Name = Literal[
     "500",
     "503",
     "429",
+    "gateway_404",  # the provider's gateway knows no such address for us
+    "firewall",  # the page of a wall before the provider, with 403 or the given `status`
     "token_expired",  # the token of this call has just been withdrawn
     # Of the exchange, after it was done:
     "accepted_then_timeout",  # the connection breaks after `seconds`
@@ -71,6 +73,10 @@ class Fault(BaseModel):
     def delay(self) -> float:
         """Its seconds, or the usual ones of its kind."""
         return DEFAULT_SECONDS.get(self.name, 0.0) if self.seconds is None else self.seconds
+
+    def status_or(self, usual: int) -> int:
+        """Its status where the plan names one."""
+        return self.status if "status" in self.model_fields_set else usual
 
     def aims_at(self, point: str) -> bool:
         """Whether the point is in its target."""

@@ -112,6 +112,8 @@ class Service:
 
     def _route(self, point: str, method: str, path: str, endpoint: Endpoint) -> Route:
         def broken(status: int) -> Response:
+            if status == 404:  # noqa: PLR2004 - HTTP's own number; the platform's shape for it has no code
+                return JSONResponse({"status": 404, "error": "Not Found", "message": "", "path": path}, 404)
             return self._error(OUTAGES[status], method, path)
 
         return Route(path, self._country.wire.serve(f"{self.name}.{point}", endpoint, broken), methods=[method])

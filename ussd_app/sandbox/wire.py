@@ -17,9 +17,13 @@ from ussd_app.sandbox.background import Background
 from ussd_app.sandbox.faults import Faults, Name
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Broken = Callable[[int], Response]  # a provider's own words for 500, 503 and 429
+Broken = Callable[[int], Response]  # a provider's own words for 500, 503 and 429, and its gateway's for 404
 
-FAILURES: dict[Name, int] = {"500": 500, "503": 503, "429": 429}
+FAILURES: dict[Name, int] = {"500": 500, "503": 503, "429": 429, "gateway_404": 404}
+FIREWALL = (
+    "<html><head><title>Request blocked</title></head><body>Request unsuccessful. Incident ID: 0-000000000417"
+    "</body></html>"
+)
 # How each kind of notice goes wrong: lost, late, doubled.
 NOTICES: dict[str, tuple[Name, Name, Name]] = {
     "callback": ("lost_callback", "late_callback", "doubled_callback"),
@@ -93,6 +97,8 @@ class Wire:
         if fault := self._faults.take(point, "lost_request"):
             await self._clock.sleep(fault.delay)
             return Cut()
+        if fault := self._faults.take(point, "firewall"):
+            return HTMLResponse(FIREWALL, fault.status_or(403))
         if fault := self._faults.take(point, "answer"):
             return Response(fault.body, fault.status, media_type=fault.content_type)
         return next((broken(status) for name, status in FAILURES.items() if self._faults.take(point, name)), None)

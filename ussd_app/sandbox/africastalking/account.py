@@ -14,7 +14,7 @@ from ussd_app.sandbox.credentials import WRONG
 from ussd_app.sandbox.switches import Switches
 from ussd_app.sandbox.wire import Endpoint, Refused
 
-OUTAGES = {500: "Internal Server Error", 503: "Service Unavailable", 429: "Too Many Requests"}
+OUTAGES = {500: "Internal Server Error", 503: "Service Unavailable", 429: "Too Many Requests", 404: "Not Found"}
 
 Purse = Literal["credit", "wallet"]  # SMS and airtime are paid from the one, bundles from the other
 

@@ -169,9 +169,11 @@ def oauth_error(status: int, error: str, description: str) -> Refused:
 
 
 def broken(status: int) -> Response:
-    """An outage, in the same shape; 504 is the router's own time-out."""
+    """An outage, in the same shape; 504 is the router's own time-out, and 404 has the gateway's shape."""
+    if status == 404:  # noqa: PLR2004 - HTTP's own number
+        return JSONResponse({"message": "no Route matched with those values"}, 404)
     said: dict[str, Any] = {"code": str(status), "message": OUTAGES[status], "success": False}
-    if status == 504:  # noqa: PLR2004 - HTTP's own number
+    if status == 504:  # noqa: PLR2004 - the same
         said["result_code"] = "ROUTER117"
     response = JSONResponse({"status": said}, status)
     if status == 429:  # noqa: PLR2004 - the same

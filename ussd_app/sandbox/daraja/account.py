@@ -29,6 +29,7 @@ OUTAGES = {
     500: ("500.003.1001", "Internal Server Error"),
     503: ("500.002.1001", "Service unavailable"),
     429: ("500.003.02", ""),
+    404: ("404.003.01", ""),
 }
 
 BodyClass = TypeVar("BodyClass", bound=Body)
@@ -103,7 +104,7 @@ class Account:
         return self.refused("400.002.02", field)
 
     def broken(self, status: int) -> Response:
-        """An outage."""
+        """An outage, or a gateway that knows no such address."""
         code, message = OUTAGES[status]
         return self.error(code, message, status)
 

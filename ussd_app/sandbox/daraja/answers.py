@@ -18,6 +18,7 @@ ERRORS = {
     "400.008.02": (400, "Invalid grant type passed"),
     "404.001.01": (404, "Resource not found"),
     "404.001.03": (404, "Invalid Access Token"),
+    "404.003.01": (404, "Resource not found"),
     "405.001": (405, "Method Not Allowed"),
     "500.001.1001": (500, "{}"),
     "500.002.1001": (500, "{}"),

@@ -39,8 +39,10 @@ def unauthorised(message: str) -> Refused:
 
 
 def broken(status: int) -> Response:
-    """An outage: 429 of the gateway, 503 of the service, and an empty 500, which tells nothing."""
-    if status == 429:  # noqa: PLR2004 - HTTP's own number
+    """An outage: 429 and 404 of the gateway, 503 of the service, and an empty 500, which tells nothing."""
+    if status == 404:  # noqa: PLR2004 - HTTP's own number
+        return gateway(404, "Resource not found")
+    if status == 429:  # noqa: PLR2004 - the same
         response = gateway(429, "Rate limit is exceeded. Try again in 1 seconds.")
         response.headers["retry-after"] = "1"
         return response
