@@ -16,7 +16,7 @@ from test_money_attacks import Chaos, DyingClock, World, fewer_questions
 
 from ussd_app import worker
 from ussd_app.config import Settings
-from ussd_app.groups import Groups, contributions, departures, invites, jobs
+from ussd_app.groups import Groups, books, contributions, invites, jobs, members
 from ussd_app.groups.contributions import Booked
 from ussd_app.groups.payouts import Asked
 from ussd_app.msisdn import Msisdn
@@ -139,7 +139,7 @@ class Life:
     async def leave(self) -> None:
         if self.chance.random() < 0.2:
             who = phone(self.chance.randrange(4, 7))
-            await departures.leave(self.groups, who, self.susu.group.id)
+            await take_back.leave(self.desk.orders, run=run(), msisdn=who, language="en", group_id=self.susu.group.id)
             code = await invites.renew_open_code(self.groups, phone(1), self.susu.group.id)
             if isinstance(code, invites.Invite) and self.chance.random() < 0.7:
                 await invites.join(self.groups, who, "Back", code.code)
@@ -177,6 +177,12 @@ async def simulate(desk: Desk, circle: Circle, clock: DyingClock, seed: int, ste
         assert bool(owed) == bool((await connection.execute(TWICE)).scalar_one())
         for number, noted, booked in await connection.execute(POTS):
             assert noted == booked, f"round {number}"
+        held = await books.balances(connection, susu.group.id, "GHS")
+        former = [each for each in await members.everyone(connection, susu.group.id) if each.state != "active"]
+    for person in former:
+        names = [books.account(susu.group.id, books.member_part(person.id), cash=cash) for cash in (False, True)]
+        shown = await take_back.left(desk.orders, person.msisdn)
+        assert bool(shown) == any(held.get(name) for name in names)
 
 
 @pytest.mark.long

@@ -4,13 +4,14 @@ It takes three queries: the person, their latest payment, their groups.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ussd_app.actions import Call, Choices, action, choose_language
 from ussd_app.groups import members
 from ussd_app.groups.home import Home, home
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES
+from ussd_app.orders import take_back
 from ussd_app.subscribers import Subscriber
 
 
@@ -43,6 +44,14 @@ class Overview:
     due_amount: Money
     waiting: bool
     waiting_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftMoney(Overview):
+    """The same, of whoever has money in a group they are no member of any more."""
+
+    left_group: str
+    left_amount: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +143,26 @@ async def register(call: Call, name: str, language: str) -> Registered:
 
 
 @action()
-async def whats_due(call: Call) -> Overview:
-    """What comes first at home: the oldest contribution that is due, and the newest request this person may decide."""
+async def whats_due(call: Call) -> Overview | LeftMoney:
+    """What comes first at home: the oldest contribution that is due, and the newest request this person may decide.
+
+    What is theirs in a group they are no member of any more is found nowhere else.
+    """
     found = await home(call.services.groups, call.msisdn) if call.msisdn else Home(None, None, has_groups=False)
-    return Overview(
+    overview = Overview(
         due=found.due is not None,
         due_group=found.due.group if found.due else "",
         due_amount=found.due.amount if found.due else Money(0, CURRENCIES[call.services.settings.country]),
         waiting=found.waiting is not None,
         waiting_code=found.waiting.code if found.waiting else "",
     )
+    left = (
+        await take_back.left(call.services.orders, call.caller, network=call.turn.network) if found.has_left else None
+    )
+    if left is None:
+        return overview
+    known = {each.name: getattr(overview, each.name) for each in fields(overview)}
+    return LeftMoney(**known, left_group=left.group.name, left_amount=left.wallet + left.cash)
 
 
 @action()

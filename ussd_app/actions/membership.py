@@ -7,7 +7,7 @@ from uuid import UUID
 from ussd_app.actions import Call, Pin, action
 from ussd_app.actions.groups import NotMember
 from ussd_app.actions.outcomes import Cooling, LastOfficer, SimChanged, commit, refusal, unproven
-from ussd_app.groups import departures, members, statement, views
+from ussd_app.groups import members, statement, views
 from ussd_app.groups.audience import MUTABLE
 from ussd_app.groups.model import Refused
 from ussd_app.groups.statement import Line
@@ -119,25 +119,21 @@ async def leave(
 ) -> (
     GroupLeft | LeftOwing | NotMember | LastOfficer | HasMoney | SimChanged | Cooling | PinWrong | PinLocked | NoPin
 ):  # fmt: skip
-    """Go, with what is one's own: nobody who has gone finds this screen again."""
+    """Go, with what is one's own, once for each run of the flow."""
     refused = await unproven(call, pin)
     if refused:
         return refused
-    group = UUID(group_id)
-    kept = await take_back.quote(call.services.orders, call.caller, group, network=call.turn.network)
-    if isinstance(kept, Refused) and kept.why != "nothing":
-        return refusal(kept, REFUSALS)
-    left = await commit(call, departures.leave(call.services.groups, call.caller, group))
-    if isinstance(left, Refused):
-        return refusal(left, REFUSALS)
-    await take_back.place(
+    work = take_back.leave(
         call.services.orders,
         run=call.run,
         msisdn=call.caller,
         language=call.language,
-        group_id=group,
+        group_id=UUID(group_id),
         network=call.turn.network,
     )
+    left = await commit(call, work)
+    if isinstance(left, Refused):
+        return refusal(left, REFUSALS)
     return LeftOwing(left.owing) if left.owing else GroupLeft()
 
 

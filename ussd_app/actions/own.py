@@ -25,20 +25,53 @@ class NotServed:
 
 @dataclass(frozen=True, slots=True)
 class OwnMoney:
-    """What may be taken back, to the wallet and in cash."""
+    """What may be taken back, all of it to the wallet."""
 
+    group_id: str
+    group: str
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWithCash:
+    """The same, some or all of it in cash, which whoever keeps the box hands over."""
+
+    group_id: str
+    group: str
     amount: Money
     cash: Money
+    keeper: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLessCommission:
+    """The same of somebody whose cycles end, of which the collector has earned a part."""
+
+    group_id: str
+    group: str
+    amount: Money
+    cash: Money
+    keeper: str
+    commission: Money
 
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
+    """It is on its way."""
+
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class TakenWithCash:
     """The one is on its way, the other is handed over."""
 
     amount: Money
     cash: Money
+    keeper: str
 
 
+Found = OwnMoney | OwnWithCash | OwnLessCommission
 Refusal = NotYours | SimChanged | Cooling | NothingOwn | NotServed | PayoutsPaused
 REFUSALS: Mapping[str, type[Refusal]] = {
     "not_member": NotYours, "sim_changed": SimChanged, "cooling": Cooling, "nothing": NothingOwn,
@@ -47,14 +80,22 @@ REFUSALS: Mapping[str, type[Refusal]] = {
 
 
 @action()
-async def quote(call: Call, group_id: str) -> OwnMoney | Refusal:
+async def quote(call: Call, group_id: str) -> Found | Refusal:
     """What the caller may take back. Moves nothing."""
-    found = await take_back.quote(call.services.orders, call.caller, UUID(group_id), network=call.turn.network)
-    return refusal(found, REFUSALS) if isinstance(found, Refused) else OwnMoney(found.wallet, found.cash)
+    return await _quoted(call, UUID(group_id))
 
 
 @action()
-async def take(call: Call, group_id: str, pin: Pin) -> TakenBack | Refusal | PinWrong | PinLocked | NoPin:
+async def left(call: Call) -> Found | Refusal:
+    """What the caller may take out of a group they are no member of any more, as home shows it. Moves nothing."""
+    found = await take_back.left(call.services.orders, call.caller, network=call.turn.network)
+    return await _quoted(call, found.group.id) if found else NothingOwn()
+
+
+@action()
+async def take(
+    call: Call, group_id: str, pin: Pin
+) -> TakenBack | TakenWithCash | Refusal | PinWrong | PinLocked | NoPin:
     """Take it back, once for each run of the flow."""
     refused = await unproven(call, pin)
     if refused:
@@ -68,4 +109,16 @@ async def take(call: Call, group_id: str, pin: Pin) -> TakenBack | Refusal | Pin
         network=call.turn.network,
     )
     taken = await commit(call, work)
-    return refusal(taken, REFUSALS) if isinstance(taken, Refused) else TakenBack(taken.wallet, taken.cash)
+    if isinstance(taken, Refused):
+        return refusal(taken, REFUSALS)
+    return TakenWithCash(taken.wallet, taken.cash, taken.keeper) if taken.cash else TakenBack(taken.wallet)
+
+
+async def _quoted(call: Call, group_id: UUID) -> Found | Refusal:
+    found = await take_back.quote(call.services.orders, call.caller, group_id, network=call.turn.network)
+    if isinstance(found, Refused):
+        return refusal(found, REFUSALS)
+    of = str(group_id), found.group.name
+    if found.commission:
+        return OwnLessCommission(*of, found.wallet, found.cash, found.keeper, found.commission)
+    return OwnWithCash(*of, found.wallet, found.cash, found.keeper) if found.cash else OwnMoney(*of, found.wallet)

@@ -87,6 +87,11 @@ def keeper(told: Told, person: Person) -> bool:
     return officers(told, person) and person.member is not None and person.member.role == role
 
 
+def keeping(told: Told, person: Person) -> bool:
+    """Who keeps the box, where it is about them."""
+    return keeper(told, person) and concerned(told, person)
+
+
 def voters(told: Told, person: Person) -> bool:
     """Who may vote on the proposal."""
     return person.member is not None and person.member.id in told.voters
@@ -131,6 +136,7 @@ NOTICES: Mapping[str, tuple[Line, ...]] = {
     "left": (Line("group_left", concerned, waits=False), Line("member_left", officers)),
     "left_owing": (Line("group_left_owing", concerned, waits=False), Line("member_left_owing", officers)),
     "invited": (Line("group_invited", outsider),),
+    "removed_kept": (Line("group_removed_kept", concerned), Line("member_removed", everyone, mute="changes")),
     "removed": (Line("group_removed", concerned), Line("member_removed", everyone, mute="changes")),
     "role_chair": (Line("chair_changed", everyone, mute="changes"),),
     "role_secretary": (Line("secretary_changed", everyone, mute="changes"),),
@@ -181,6 +187,11 @@ NOTICES: Mapping[str, tuple[Line, ...]] = {
     "payout_failed": (Line("payout_failed", officers, waits=False), Line("payout_failed", concerned, waits=False)),
     "savings_paid": (Line("savings_received", concerned, waits=False), Line("savings_paid", keeper, waits=False)),
     "taken_back": (Line("own_taken_back", concerned, waits=False), Line("own_taken_back_seen", keeper)),
+    "taken_back_cash": (
+        Line("own_taken_back", keeping, waits=False),
+        Line("own_cash", concerned, waits=False),
+        Line("own_cash_due", keeper, waits=False),
+    ),
     "paused": (Line("saving_paused", other_officers),),
     "resumed": (Line("saving_resumed", other_officers),),
 }
@@ -194,6 +205,10 @@ def occasion(told: Told) -> str | None:
         name = _payment(told)
     elif kind == "left" and details.get("left_owing"):
         name = "left_owing"
+    elif kind == "removed" and details.get("kept"):
+        name = "removed_kept"
+    elif kind == "taken_back" and details["source"] == "cash":
+        name = "taken_back_cash"
     elif kind == "role":
         name = f"role_{details['role']}"
     elif kind == "round_opened":

@@ -7,6 +7,7 @@ float holds, ``group:<id>:cash:<part>`` for what the treasurer holds, whose coun
     round:<id>    the pot of one round
     fund          fines, and what covers a short pot
     commission    what the collector has earned
+    earned:<id>   the same of a member who collects no more
     suspense      came when nothing was open
 """
 
@@ -34,6 +35,11 @@ def account(group: UUID, part: str, *, cash: bool = False) -> str:
 def member_part(member: UUID) -> str:
     """What a member has paid in and is not allotted."""
     return f"member:{member}"
+
+
+def earned_part(member: UUID) -> str:
+    """What a member has earned while they were the collector."""
+    return f"earned:{member}"
 
 
 def round_part(round_id: UUID) -> str:
@@ -64,6 +70,15 @@ async def move(
     moved = await ledger.move(connection, debit, credit, money, order=order, reason=reason, at=desk.clock.now())
     if isinstance(moved, ledger.Insufficient):
         raise LookupError(f"{moved.account} has less than {money}")  # noqa: TRY004 - a result, no type
+
+
+async def move_all(
+    desk: Groups, connection: AsyncConnection, group: UUID, currency: str, debit: str, credit: str, reason: str
+) -> None:
+    """Move all that one part can pay out to another, in wallet money and in cash."""
+    for cash in (False, True):
+        source, target = (account(group, part, cash=cash) for part in (debit, credit))
+        await move(desk, connection, source, target, await spendable(connection, source, currency), reason, None)
 
 
 async def has_paid(connection: AsyncConnection, name: str, order: UUID) -> bool:

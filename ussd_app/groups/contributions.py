@@ -251,11 +251,9 @@ async def _is_paid_out(connection: AsyncConnection, event: RowMapping, turns: se
 
 
 async def _keeper(connection: AsyncConnection, group_id: UUID, msisdn: Msisdn) -> Member | Refused:
-    """The caller, if they keep the box: the treasurer or, where there is none, the chair."""
-    people = await members.active(connection, group_id)
-    caller = next((person for person in people if person.msisdn == msisdn), None)
-    role = "treasurer" if any(person.role == "treasurer" for person in people) else "chair"
-    if caller is None or caller.role != role:
+    """The caller, if they keep the box (members.keeper)."""
+    caller, keeper = await members.member(connection, group_id, msisdn), await members.keeper(connection, group_id)
+    if caller is None or keeper is None or caller.id != keeper.id:
         return Refused("not_treasurer" if caller else "not_member")
     return caller
 

@@ -1,19 +1,24 @@
 """Members who go: by their own choice, or because they died or cannot be found."""
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ussd_app.groups import Groups, books, events, members, rotation
+from ussd_app.groups import Groups, books, events, members, own, rotation
 from ussd_app.groups.model import Group, Member, Refused
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.tables import cycles, dues, memberships, proposals, rounds
+from ussd_app.tables import cycles, dues, group_events, memberships, proposals, rounds
 from ussd_app.tables import groups as groups_table
 
-c, d, r, p = cycles.c, dues.c, rounds.c, proposals.c
+c, d, e, r, p = cycles.c, dues.c, group_events.c, rounds.c, proposals.c
+
+# What a leaver takes along, in the commit of their leaving; refused: it cannot be taken, so nobody leaves.
+Take = Callable[[AsyncConnection, Group, Member], Awaitable[Refused | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,35 +28,57 @@ class Left:
     owing: Money
 
 
-async def leave(groups: Groups, msisdn: Msisdn, group_id: UUID) -> Left | Refused:
-    """Go. The last of all closes the group behind them.
+async def leave(
+    groups: Groups, msisdn: Msisdn, group_id: UUID, *, run: str | None = None, take: Take | None = None
+) -> Left | Refused:
+    """Go, once a run; what ``take`` leaves is still theirs (own.left). The last of all closes the group behind them.
 
-    Refused: not_member, last_officer, savings (they have some here), payout (one to them is being asked for or paid).
+    Refused: not_member, last_officer, savings (they have some here), payout (one to them is being asked for or paid),
+    or why it cannot be taken.
     """
     async with groups.engine.begin() as connection:
         await books.lock(connection, group_id)
         group = await members.load(connection, group_id)
+        earlier = await _earlier(connection, run, group.currency) if run else None
+        if earlier:
+            return earlier
         member = await members.member(connection, group_id, msisdn)
         if member is None:
             return Refused("not_member")
         others = [other for other in await members.active(connection, group_id) if other.id != member.id]
         refused = await _refusal(connection, group, member, others)
+        if refused is None and take:
+            refused = await take(connection, group, member)
         if refused is not None:
             return refused
         owing = await _owing(connection, group, member)
-        await _drop(connection, group, member, "left")
+        await _drop(groups, connection, group, member, "left")
         if not others:
             closed = update(groups_table).where(groups_table.c.id == group_id).values(state="closed")
             await connection.execute(closed)
-        who = member.id
-        await events.record(groups, connection, group_id, "left", actor=who, member=who, left_owing=owing.minor)
-        return Left(owing)
+        told: dict[str, Any] = {"actor": member.id, "member": member.id, "run": run}
+        await events.record(groups, connection, group_id, "left", **told, left_owing=owing.minor)
+        groups.clock.point("leave.in_commit")
+    groups.clock.point("leave.after_commit")
+    return Left(owing)
 
 
 async def remove(groups: Groups, connection: AsyncConnection, group: Group, member: Member) -> None:
-    """Suspend a member who died or cannot be found: nothing falls due to them any more. The group is locked."""
-    await _drop(connection, group, member, "suspended")
-    await events.record(groups, connection, group.id, "removed", member=member.id)
+    """Suspend a member who died or cannot be found: nothing falls due to them any more. The group is locked.
+
+    What stands in their accounts is still theirs, and they are told how to take it.
+    """
+    await _drop(groups, connection, group, member, "suspended")
+    theirs = await own.held(connection, group, replace(member, state="suspended"), 1)
+    kept = (theirs.wallet + theirs.cash).minor if theirs else 0
+    await events.record(groups, connection, group.id, "removed", member=member.id, kept=kept)
+
+
+async def _earlier(connection: AsyncConnection, run: str, currency: str) -> Left | None:
+    """That this run has left already."""
+    query = select(e.details).where(e.run == run, e.kind == "left")
+    told = (await connection.execute(query)).scalar_one_or_none()
+    return None if told is None else Left(Money(told["left_owing"], currency))
 
 
 async def _refusal(connection: AsyncConnection, group: Group, member: Member, others: list[Member]) -> Refused | None:
@@ -66,8 +93,9 @@ async def _refusal(connection: AsyncConnection, group: Group, member: Member, ot
     return None
 
 
-async def _drop(connection: AsyncConnection, group: Group, member: Member, state: str) -> None:
-    """Their turn goes to others; rounds that open later count active members only."""
+async def _drop(groups: Groups, connection: AsyncConnection, group: Group, member: Member, state: str) -> None:
+    """Their turn goes to others; rounds that open later count active members only; what they earned is their own."""
+    await own.gather(groups, connection, group, member)
     await rotation.drop(connection, member, group.currency)
     gone = update(memberships).where(memberships.c.id == member.id)
     await connection.execute(gone.values(state=state, role="member"))

@@ -26,7 +26,17 @@ from ussd_app.groups import Groups, savings
 from ussd_app.groups.views import OWED, SAVERS, share
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.tables import cycles, dues, group_rules, memberships, proposals, rounds, votes
+from ussd_app.tables import (
+    accounts,
+    cycles,
+    dues,
+    group_events,
+    group_rules,
+    memberships,
+    proposals,
+    rounds,
+    votes,
+)
 from ussd_app.tables import groups as groups_table
 
 c, d, g, m, p, r = (table.c for table in (cycles, dues, groups_table, memberships, proposals, rounds))
@@ -57,21 +67,33 @@ class Home:
     due: Due | None
     waiting: Waiting | None
     has_groups: bool
+    has_left: bool = False  # something of theirs stands in a group they are no member of any more
 
 
 async def home(groups: Groups, msisdn: Msisdn) -> Home:
     """What this person is asked for by any of their groups."""
     due, waiting = _due(groups, msisdn).subquery(), _waiting(groups, msisdn).subquery()
-    any_ = select(exists().where(*_mine(msisdn)).label("any")).subquery()
+    any_ = select(exists().where(*_mine(msisdn)).label("any"), _left(msisdn).label("left")).subquery()
     query = select(any_, due, waiting).select_from(any_.outerjoin(due, true()).outerjoin(waiting, true()))
     async with groups.engine.connect() as connection:
         row = (await connection.execute(query)).one()
     owed = Due(row.id, row.name, Money(row.minor, row.currency), row.number) if row.id else None
-    return Home(owed, Waiting(row.code, row.kind) if row.code else None, row.any)
+    return Home(owed, Waiting(row.code, row.kind) if row.code else None, row.any, row.left)
 
 
 def _mine(msisdn: Msisdn) -> tuple[ColumnElement[bool], ...]:
     return m.msisdn == msisdn, m.state == "active"
+
+
+def _left(msisdn: Msisdn) -> ColumnElement[bool]:
+    """Whether anything stands in the accounts of a former member, or waits in suspense; own.left says how much."""
+    a, back = accounts.c, group_events.alias()
+    part = func.concat("member:", cast(m.id, Text))
+    names = [func.concat("group:", cast(m.group_id, Text), cash, part) for cash in (":", ":cash:")]
+    stands = exists().where(a.name.in_(names), a.credits_posted > a.debits_posted + a.debits_pending)
+    ended = exists().where(back.c.reverses == group_events.c.id)
+    waits = exists().where(group_events.c.member == m.id, group_events.c.kind == "suspended_money", ~ended)
+    return exists().where(m.msisdn == msisdn, m.state != "active", or_(stands, waits))
 
 
 def _due(groups: Groups, msisdn: Msisdn) -> Select[Any]:

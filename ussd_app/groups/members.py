@@ -92,6 +92,12 @@ async def active(connection: AsyncConnection, group_id: UUID) -> list[Member]:
     return [member for member in await everyone(connection, group_id) if member.state == "active"]
 
 
+async def keeper(connection: AsyncConnection, group_id: UUID) -> Member | None:
+    """Who keeps the cash box: the treasurer or, where there is none, the chair."""
+    by_role = {member.role: member for member in await active(connection, group_id)}
+    return by_role.get("treasurer") or by_role.get("chair")
+
+
 async def count_of(connection: AsyncConnection, msisdn: Msisdn) -> int:
     """In how many groups somebody is active; nobody else changes that until the commit."""
     # Before any group's lock: whoever joins holds this one first.
@@ -122,10 +128,18 @@ async def appoint(groups: Groups, msisdn: Msisdn, group_id: UUID, number: int, r
 async def assign(
     groups: Groups, connection: AsyncConnection, group: Group, member: Member, role: str, trusted_from: datetime
 ) -> bool:
-    """Give a role, taking it from whoever held it; False where no officer would be left. The group is locked."""
-    others = [other for other in await active(connection, group.id) if other.id != member.id]
+    """Give a role, taking it from whoever held it; False where no officer would be left. The group is locked.
+
+    Whoever chairs no more keeps what they have earned as a collector.
+    """
+    people = await active(connection, group.id)
+    others = [other for other in people if other.id != member.id]
     if role not in OFFICERS and not any(other.is_officer for other in others):
         return False
+    collector = next((each for each in people if each.role == "chair"), None)
+    if collector and (collector.id == member.id) != (role == "chair"):
+        earned = books.earned_part(collector.id)
+        await books.move_all(groups, connection, group.id, group.currency, books.COMMISSION, earned, "earned")
     if role in OFFICERS:
         held = update(memberships).where(m.group_id == group.id, m.role == role, m.id != member.id)
         await connection.execute(held.values(role="member"))

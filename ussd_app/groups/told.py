@@ -19,7 +19,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.tables import cycles, dues, group_events, memberships, proposals, rounds, subscribers
 
 ASKED = ("proposed", "approved", "rejected", "expired")  # events of a request itself; others have words of their own
-MONEY = ("over", "cash", "commission", "left_owing")  # minor units among an event's details
+MONEY = ("over", "cash", "commission", "left_owing", "kept")  # minor units among an event's details
 ROUNDS_CHARS = 7  # several of them
 
 c, d, m, r = cycles.c, dues.c, memberships.c, rounds.c
@@ -112,6 +112,7 @@ def _words(groups: Groups, group: Group, row: RowMapping, people: tuple[Person, 
         "group": group.name, "ussd": groups.settings.code, "at": row["at"], "share": group.share,
         "members": sum(person.member is not None and person.member.state == "active" for person in people),
         "code": row["code"] or details.get("of"), "invite": details.get("invite"),
+        "keeper": _keeper(people) or group.name,
         "fined": Money(sum(details.get("fines", {}).values()), group.currency),
         "amount": None if row["amount"] is None else Money(row["amount"], group.currency),
     }  # fmt: skip
@@ -137,6 +138,14 @@ def _asked_words(people: tuple[Person, ...], proposal: Proposal) -> dict[str, An
         words |= {"payee": names[proposal.payee], "ending": numbers[proposal.payee][-3:]}
     money = [money for money in (proposal.amount, proposal.cash) if money]
     return words | ({"amount": sum(money[1:], money[0])} if money else {})
+
+
+def _keeper(people: tuple[Person, ...]) -> str | None:
+    """Who keeps the cash box (members.keeper)."""
+    by_role = {
+        person.member.role: person.member.name for person in people if person.member and person.member.is_officer
+    }
+    return by_role.get("treasurer") or by_role.get("chair")
 
 
 def _names(people: tuple[Person, ...]) -> dict[UUID, str]:

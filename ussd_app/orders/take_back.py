@@ -3,15 +3,16 @@
 Nothing was collected, so nothing is undone: where it fails, the hold on the group's account is given up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.errors import Reason
-from ussd_app.groups import books, contributions, events, members, own
-from ussd_app.groups.model import Refused
+from ussd_app.groups import books, contributions, departures, events, members, own
+from ussd_app.groups.departures import Left
+from ussd_app.groups.model import Group, Member, Refused
 from ussd_app.groups.own import Own
 from ussd_app.money import Money
 from ussd_app.movement import Kind
@@ -27,10 +28,11 @@ from ussd_app.tables import orders as orders_table
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """The wallet money is on its way (nothing where the group holds none), the cash is in the owner's hands."""
+    """The wallet money is on its way (nothing where the group holds none), the cash is the owner's."""
 
     wallet: Money
     cash: Money
+    keeper: str = field(default="", compare=False)  # who hands it over
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,13 @@ class TakeBack(PayingOut):
         return (Receipt("own_not_paid", order.msisdn),)
 
     async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
-        """Tell the group's keeper, as of every movement of its money; what came late may be ours to miss instead."""
+        """Tell the group's keeper, as of every movement of its money; what came late may be ours to miss instead.
+
+        What did not arrive pays what has fallen due meanwhile.
+        """
+        if order.group and state == "failed":
+            member, account = UUID(order.details["member"]), order.details["account"]
+            await own.kept(desk.groups, connection, order.group, member, account, order.amount)
         late = state == "late" and await books.has_paid(connection, order.details["account"], order.id)
         if order.group and (state == "done" or late):
             code = await contributions.receipt_code(desk.groups, connection, order.code)
@@ -92,17 +100,52 @@ async def place(
         await own.hand_over(orders.groups, connection, found, run)
         if found.wallet:
             await _place(orders, connection, run, language, found, operator, network)
-        return TakenBack(found.wallet, found.cash)
+        return TakenBack(found.wallet, found.cash, found.keeper)
+
+
+async def left(orders: Orders, msisdn: Msisdn, *, network: str | None = None) -> Own | None:
+    """What this person may take out of a group they are no member of any more (own.left). Moves nothing."""
+    async with orders.engine.connect() as connection:
+        operator = await orders.routes.serving(connection, msisdn, network)
+        return await own.left(connection, msisdn, operator.step if operator else lambda _currency: 1)
+
+
+async def leave(
+    orders: Orders, *, run: str, msisdn: Msisdn, language: str, group_id: UUID, network: str | None = None
+) -> Left | Refused:
+    """Leave a group and take along what is one's own, in one commit, once a run; or why neither can be.
+
+    Refused as departures.leave and quote refuse, but that nothing is there.
+    """
+
+    async def take(connection: AsyncConnection, group: Group, member: Member) -> Refused | None:
+        found, operator = await _find(orders, connection, msisdn, group_id, network, leaving=True)
+        if isinstance(found, Refused):
+            return found if found.why != "nothing" else None
+        await own.gather(orders.groups, connection, group, member)
+        along = f"{run}:along"
+        await own.hand_over(orders.groups, connection, found, along)
+        if found.wallet:
+            await _place(orders, connection, along, language, found, operator, network)
+        return None
+
+    return await departures.leave(orders.groups, msisdn, group_id, run=run, take=take)
 
 
 async def _find(
-    orders: Orders, connection: AsyncConnection, msisdn: Msisdn, group_id: UUID, network: str | None
+    orders: Orders,
+    connection: AsyncConnection,
+    msisdn: Msisdn,
+    group_id: UUID,
+    network: str | None,
+    *,
+    leaving: bool = False,
 ) -> tuple[Own | Refused, Operator | None]:
     """What is theirs, and through whom."""
     operator = await orders.routes.serving(connection, msisdn, network)
     group = await members.load(connection, group_id)
     step = operator.step(group.currency) if operator else 1
-    found = await own.find(orders.groups, connection, group, msisdn, step)
+    found = await own.find(orders.groups, connection, group, msisdn, step, leaving=leaving)
     if isinstance(found, Own) and found.wallet and operator is None:
         return Refused("not_served"), None
     if isinstance(found, Own) and operator:
@@ -150,4 +193,6 @@ async def _earlier(connection: AsyncConnection, group_id: UUID, run: str) -> Tak
     ).one()
     if row.wallet is None and row.cash is None:
         return None
-    return TakenBack(Money(row.wallet or 0, row.currency), Money(row.cash or 0, row.currency))
+    keeper = await members.keeper(connection, group_id)
+    name = keeper.name if keeper else ""
+    return TakenBack(Money(row.wallet or 0, row.currency), Money(row.cash or 0, row.currency), name)
