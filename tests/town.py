@@ -24,7 +24,7 @@ from ussd_app.tables import messages, payments
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-START_SECONDS = 30.0
+START_SECONDS = 120.0  # on a machine that others use too
 SERVE = ["-m", "ussd_app"]
 
 
@@ -42,9 +42,9 @@ class Town:
         """Start a worker; with a point (and after how many passes) it kills itself there."""
         return self.start([sys.executable, str(HERE / "dying_worker.py"), *point])
 
-    def start(self, command: list[str]) -> "subprocess.Popen[bytes]":
-        """Start any process of the town's."""
-        self.processes.append(subprocess.Popen(command, env=self.env, cwd=ROOT))
+    def start(self, command: list[str], **given: str) -> "subprocess.Popen[bytes]":
+        """Start any process of the town's, with these variables beside its own, where nobody keeps a ``.env``."""
+        self.processes.append(subprocess.Popen(command, env={**self.env, **given}, cwd=HERE / "journeys"))
         return self.processes[-1]
 
     async def handset(self, msisdn: str) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Town:
 @asynccontextmanager
 async def open_town(engine: AsyncEngine, database: str, redis_url: str, **given: str) -> AsyncIterator[Town]:
     """Start a server with the sandbox; end it and every worker afterwards."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     env = {
         **os.environ,
@@ -141,14 +141,15 @@ async def open_town(engine: AsyncEngine, database: str, redis_url: str, **given:
         town = Town(url, env, engine, http)
         town.start(command)
         try:
-            await _until_ready(http, url)
+            await until_ready(http, url)
             yield town
         finally:
             for process in reversed(town.processes):
                 town.end(process)
 
 
-async def _until_ready(http: httpx.AsyncClient, url: str) -> None:
+async def until_ready(http: httpx.AsyncClient, url: str) -> None:
+    """Wait until a server there answers."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -159,7 +160,8 @@ async def _until_ready(http: httpx.AsyncClient, url: str) -> None:
     raise TimeoutError("the server did not come up")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
