@@ -20,7 +20,6 @@ from test_journeys import application, load_menus, surroundings  # noqa: F401 - 
 from ussd_app import __main__ as command
 from ussd_app import log, menus, migrations
 from ussd_app.app import Application
-from ussd_app.commands import demo
 from ussd_app.config import Settings, load, provider
 from ussd_app.money import Money
 from ussd_app.operators import airtel, daraja
@@ -184,26 +183,6 @@ def test_the_doctor_does_not_call_an_unanswered_question_well(run: Run, monkeypa
     assert code == 0
     assert "ok    daraja collection: token and balance: asked, and told by a callback: see `ussd-app float`\n" in out
     assert "ok    airtel collection: token and balance: KES 0.00\n" in out
-
-
-def test_the_country_named_is_the_one_played(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment says; without a name that decides."""
-    played: list[str] = []
-
-    async def play(application: Application, _port: int, *, stay: bool) -> int:
-        assert not stay
-        played.append(application.settings.country)
-        return 0
-
-    monkeypatch.setattr(demo, "run", play)
-    for name in ("AIRTEL_COUNTRY", "AIRTEL_BASE_URL"):
-        monkeypatch.delenv(name)
-    assert run("demo", "--no-stay", "--country", "UG")[0] == 0
-    assert run("demo", "--no-stay")[0] == 0
-    monkeypatch.setenv("COUNTRY", "KE")
-    monkeypatch.setenv("AIRTEL_COUNTRY", "KE")
-    assert run("demo", "--no-stay")[0] == 0
-    assert played == ["UG", "UG", "KE"]
 
 
 @pytest.mark.parametrize("name", ["airtel", "daraja", "mtn_momo"])

@@ -1,7 +1,6 @@
 """The command line."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -13,15 +12,15 @@ from uuid import UUID
 import typer
 import uvicorn
 
-from ussd_app import app, http, log, menus, migrations, sandbox, worker
+from ussd_app import app, http, log, menus, migrations, worker
 from ussd_app.clock import Clock
+from ussd_app.commands import alone, treasury
 from ussd_app.commands import bench as bench_command
 from ussd_app.commands import demo as demo_command
 from ussd_app.commands import dial as dial_command
 from ussd_app.commands import doctor as doctor_command
 from ussd_app.commands import register_till as register_till_command
 from ussd_app.commands import setup_momo as setup_momo_command
-from ussd_app.commands import treasury
 from ussd_app.commands.phone import NoScreen
 from ussd_app.config import Settings, SettingsError, is_loopback, load
 from ussd_app.deliveries import voucher_sms
@@ -41,25 +40,18 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 def demo(
     country: Annotated[str | None, typer.Option(help="ISO code of the country to play in; else COUNTRY")] = None,
     port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8000,
+    directory: Annotated[Path, typer.Option("--data", help="where its own stores are")] = demo_command.DATA_DIR,
     *,
     stay: Annotated[bool, typer.Option(help="keep running after the journey")] = True,
+    configured_stores: Annotated[
+        bool, typer.Option("--in-configured-stores", help="use DATABASE_URL and REDIS_URL, if only demos ever did")
+    ] = False,
 ) -> None:
     """Play a whole journey on this machine: stores, sandbox, server, worker and a phone, with nothing set up."""
-    if country:
-        os.environ["COUNTRY"] = country
-    given = {"PUBLIC_URL": f"http://127.0.0.1:{port}", "SANDBOX": "1", "LOG_LEVEL": "WARNING"}
-    for name, value in given.items():
-        os.environ.setdefault(name, value)
-    for name, value in sandbox.environment(load(Settings)).items():
-        os.environ.setdefault(name, value)
-    settings, stores = app.with_stores(load(Settings))
-    log.configure(settings.log_level)
-    try:
-        _migrate(settings)
-        raise typer.Exit(asyncio.run(demo_command.run(app.Application(settings), port, stay=stay)))
-    finally:
-        if stores:
-            stores.stop()
+    stores = load(alone.Stores) if configured_stores else None
+    given = demo_command.environment(country or load(alone.Played).country, port, directory, stores)
+    with alone.alone(directory, given):
+        raise typer.Exit(demo_command.start(port, stay=stay))
 
 
 @cli.command()
@@ -78,6 +70,7 @@ def serve(
         raise SettingsError("SANDBOX is set, and its handsets live in one process: use --workers 1")
     if not is_loopback(f"http://{host}") and settings.loopback and not settings.allow_open_ussd:
         raise SettingsError(f"PUBLIC_URL is {settings.public_url}, and --host {host} lets others in: set PUBLIC_URL")
+    _refuse_demo(settings)
     app.Application(settings).web()  # what is wrong with the settings is said once, here
     log.configure(settings.log_level)
     uvicorn.run(
@@ -102,6 +95,7 @@ def work() -> None:
     settings, stores = app.with_stores(load(Settings))
     if stores:
         _migrate(settings)
+    _refuse_demo(settings)
     log.configure(settings.log_level)
 
     async def run() -> None:
@@ -301,6 +295,11 @@ def _number(option: str, text: str | None, settings: Settings) -> Msisdn | None:
 def _migrate(settings: Settings) -> None:
     if settings.database_url:
         migrations.upgrade(app.sqlalchemy_url(settings.database_url.get_secret_value()))
+
+
+def _refuse_demo(settings: Settings) -> None:
+    if settings.database_url and not settings.sandbox:
+        alone.refuse_demo(app.sqlalchemy_url(settings.database_url.get_secret_value()))
 
 
 # What a person can mend.

@@ -69,11 +69,12 @@ def with_stores(settings: Settings) -> tuple[Settings, embedded.Stores | None]:
     return settings.model_copy(update=given), stores
 
 
-def menus_dir(settings: Settings) -> Path:
+def menus_dir(settings: Settings | None = None) -> Path:
     """Where the menus are: as set, else in the working directory, else those that came with the package."""
     package = Path(__file__).parent
     usual = (Path("menus"), package / "content", package.parent / "menus")  # the last: a checkout
-    return settings.menus_dir or next((each for each in usual if (each / "main.toml").exists()), usual[0])
+    found = settings.menus_dir if settings else None
+    return found or next((each for each in usual if (each / "main.toml").exists()), usual[0])
 
 
 class Application:

@@ -27,8 +27,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ussd_app import embedded, http, ledger, migrations, redis_client
-from ussd_app.commands import outage
+from ussd_app import app, embedded, http, ledger, migrations, redis_client
+from ussd_app.commands import alone, outage
 from ussd_app.commands.demo import send_money
 from ussd_app.commands.load import (
     CODE,
@@ -81,7 +81,12 @@ def run(seconds: float = 10.0, outage_seconds: float = 0.0) -> int:
         f"load {os.getloadavg()[0]:.1f} before. Stores, server, worker, floor app and load generator share these cores."
     )
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="ussd-") as directory, embedded.start(Path(directory)) as stores:
+    given = {"MENUS_DIR": str(app.menus_dir().resolve())}
+    with (
+        tempfile.TemporaryDirectory(prefix="ussd-") as directory,
+        alone.alone(Path(directory), given),
+        embedded.start(Path(directory)) as stores,
+    ):
         figures = measure(Path(directory), stores.redis_url, stores.database_url, Load(seconds))
         figures.append(uvloop.run(outage.cost(stores.redis_url)))
         if outage_seconds:

@@ -1,6 +1,7 @@
 """`ussd-app demo`: server, worker and sandbox in one process, and a journey played to whoever watches."""
 
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -20,12 +21,13 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from ussd_app import http, worker
+from ussd_app import app, http, log, migrations, sandbox, worker
 from ussd_app.app import Application
-from ussd_app.commands import village
+from ussd_app.clock import Clock
+from ussd_app.commands import alone, village
 from ussd_app.commands.dial import FRAME_CHARS, framed, inbox
 from ussd_app.commands.phone import NoScreen, Phone, Screen, State
-from ussd_app.config import SettingsError
+from ussd_app.config import Settings, SettingsError, load
 from ussd_app.errors import ProviderError
 from ussd_app.http import call
 from ussd_app.money import Money
@@ -33,6 +35,8 @@ from ussd_app.movement import Kind
 from ussd_app.msisdn import CURRENCIES, InvalidMsisdn, parse
 from ussd_app.payments import floats
 
+# Of its own: what `serve` and `work` keep in .data where no stores are named is a real installation's.
+DATA_DIR = Path(".data", "demo")
 MOBILE = PhoneNumberType.MOBILE
 READING_SECONDS = 0.7  # a screen stays, so that it can be followed
 PROMPT_SECONDS = 20.0
@@ -52,6 +56,34 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def environment(country: str, port: int, directory: Path, stores: alone.Stores | None) -> dict[str, str]:
+    """Every setting of a demo but its operators' credentials, which the sandbox makes; ``stores`` are not its own."""
+    given = {
+        "COUNTRY": country, "PUBLIC_URL": f"http://127.0.0.1:{port}", "SANDBOX": "1", "LOG_LEVEL": "WARNING",
+        "DATA_DIR": str(directory.resolve()), "MENUS_DIR": str(app.menus_dir().resolve()),
+    }  # fmt: skip
+    named = {"DATABASE_URL": stores.database_url, "REDIS_URL": stores.redis_url} if stores else {}
+    return given | {name: url for name, url in named.items() if url}
+
+
+def start(port: int, *, stay: bool) -> int:
+    """Run in stores that no real system uses; the settings are those of ``environment``."""
+    # The sandbox makes a key of its own at the start, which both its halves have to know.
+    os.environ.update(sandbox.environment(load(Settings)))
+    settings, stores = app.with_stores(load(Settings))
+    log.configure(settings.log_level)
+    try:
+        database, redis = (url.get_secret_value() if url else "" for url in (settings.database_url, settings.redis_url))
+        database = app.sqlalchemy_url(database)
+        alone.refuse_used(database, redis)
+        migrations.upgrade(database)
+        alone.mark(database, redis, Clock().now())
+        return asyncio.run(run(Application(settings), port, stay=stay))
+    finally:
+        if stores:
+            stores.stop()
 
 
 async def run(application: Application, port: int, *, stay: bool) -> int:
