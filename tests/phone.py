@@ -22,7 +22,7 @@ from ussd_app.guesses import Guesses
 from ussd_app.menus import Menus
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Movement, Orders, Placed, PlacedSlowly, Recent
+from ussd_app.orders import LimitReached, Movement, Orders, Placed, PlacedSlowly, Repeated, Standing, Wanted
 from ussd_app.routes import Routes
 from ussd_app.sessions import Hop
 from ussd_app.sims import Sims
@@ -155,32 +155,30 @@ class FakeOrders:
         self.routes = Routes(cast("AsyncEngine", self.engine), self.payments.operators, StandingClock())
         self.limit = Money(200_000, "GHS")
         self.placed: dict[str, dict[str, Any]] = {}
-        self.latest: Recent | None = None
+        self.latest: list[Standing] = []
         self.moved: list[Movement] = []
+        self.repeated: Repeated | None = None
         self.fails = False
         self.slow = False
 
-    async def refuses(
-        self, _kind: str, _msisdn: Msisdn, _recipient: Msisdn | None, amount: Money
-    ) -> LimitReached | None:
-        """One limit for all."""
-        return LimitReached(self.limit) if amount > self.limit else None
+    async def refuses(self, wanted: Wanted) -> LimitReached | Repeated | None:
+        """One limit for all; what a test says was ordered before."""
+        return LimitReached(self.limit) if wanted.amount > self.limit else self.repeated
 
     async def place(self, kind: str, *, run: str, **asked: Any) -> Placed | LimitReached:  # noqa: ANN401 - kept as it came
         """Once for each run."""
         if self.fails:
             raise ConnectionError
-        over = await self.refuses(kind, asked["msisdn"], asked["recipient"], asked["amount"])
-        if over:
-            return over
+        if asked["amount"] > self.limit:
+            return LimitReached(self.limit)
         self.placed.setdefault(run, {"kind": kind, **asked})
         return PlacedSlowly("48215037", "MTN") if self.slow else Placed("48215037")
 
     try_place = place
 
-    async def recent(self, _msisdn: Msisdn) -> Recent | None:
-        """What a test has put there."""
-        return self.latest
+    async def standing(self, _msisdn: Msisdn, code: str = "") -> list[Standing]:
+        """What a test has put there: what is open, and the one of that code."""
+        return [each for each in self.latest if each.is_open or each.code == code]
 
     async def movements(self, _msisdn: Msisdn, limit: int = 5) -> list[Movement]:
         """What a test has put there."""

@@ -214,7 +214,7 @@ class Susu:
         row = {
             "id": order, "run": run(), "digest": "", "code": code, "kind": kind, "state": "open", "msisdn": phone(1),
             "language": "en", "amount": money.minor, "fee": 0, "currency": money.currency, "group_id": self.group.id,
-            "details": {}, "created_at": self.circle.clock.now(),
+            "details": {"recipient_name": self.group.name}, "created_at": self.circle.clock.now(),
         }  # fmt: skip
         await connection.execute(orders.insert().values(row))
         return order, code

@@ -234,7 +234,7 @@ async def test_nobody_knows_for_long_and_nothing_of_it_can_be_taken_meanwhile(de
     await take(desk, group)
     await desk.run(4 * 24 * HOUR)
     assert await desk.order_states() == ["parked"]
-    assert desk.outbox.templates == ["payout_waiting"]
+    assert desk.outbox.templates == ["payout_coming", "payout_waiting"]
     assert await take(desk, group, run="run-2") == Refused("paying")
     assert await shown(circle, group) == [(1, 31, "310.00", "paying")]
     del desk.operator.states[Kind.DISBURSEMENT]

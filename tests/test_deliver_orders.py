@@ -66,7 +66,7 @@ async def test_a_queued_top_up_waits_and_then_arrives(desk: Desk) -> None:
     await desk.top_up()
     await desk.run(3600)
     assert await desk.order_states() == ["open"]
-    assert desk.outbox.templates == []
+    assert desk.outbox.templates == ["being_delivered"]
     del desk.delivery.states[Kind.DELIVERY]
     await desk.run(3600)
     assert await desk.order_states() == ["done"]
@@ -118,7 +118,7 @@ async def test_a_delivery_that_knows_no_repeat_is_never_sent_again(desk: Desk) -
     await desk.run(73 * 3600)
     assert len(desk.delivery.submissions) == 1
     assert await desk.order_states() == ["parked"]
-    assert desk.outbox.templates == ["still_waiting"]
+    assert desk.outbox.templates == ["being_delivered", "still_waiting"]
 
 
 async def test_a_bundle_carries_its_item_and_a_vouchers_code_is_told(desk: Desk) -> None:

@@ -15,7 +15,8 @@ from script import only_talk
 from ussd_app import menus, msisdn
 from ussd_app.menus import Menus
 from ussd_app.money import MAX_MAJOR, Money
-from ussd_app.orders import Movement, Recent
+from ussd_app.orders import Movement, Repeated, Standing
+from ussd_app.orders.model import OPEN_STATES
 from ussd_app.subscribers import Subscriber
 from ussd_app.ussd import after_code
 
@@ -159,22 +160,26 @@ async def test_an_order_whose_prompt_will_be_late_is_an_order(real: Menus, langu
     assert len(phone.orders.placed) == 1
 
 
-def recent(state: str) -> Recent:
-    """The latest payment, in some state."""
-    return Recent("48215037", "send_money", Money(5000, "GHS"), state, "KOFI MENSAH", "MTN")
+AT = datetime(2026, 3, 2, 17, 5, tzinfo=UTC)
+OTHERS = "1 Check again\n2 Main menu\n3 Others"
+
+
+def standing(state: str, code: str = "48215037") -> list[Standing]:
+    """A payment, in some state."""
+    return [Standing(code, AT, Money(5000, "GHS"), state, "KOFI MENSAH", "MTN")]
 
 
 async def test_an_open_payment_comes_first(real: Menus) -> None:
     """Whoever dials again sees it before anything else, whatever was dialled or left, and goes on when told to."""
     phone = registered(real)
     await phone.dial("3", "0240000002")
-    phone.orders.latest = recent("waiting")
+    phone.orders.latest = standing("waiting")
     waiting = (
-        "CON GHS 50.00 to KOFI MENSAH\nWAITING for MTN. Do not pay again. We will SMS you.\n1 Check again\n2 Main menu"
+        "CON GHS 50.00 to KOFI MENSAH\nWAITING for MTN. Approve if asked. Do not pay again.\n1 Check again\n2 Main menu"
     )
     assert await phone.dial("3", "0240000002", "50", redial=True) == waiting
     assert (await phone.press("1")).startswith(waiting)
-    phone.orders.latest = recent("paid")
+    phone.orders.latest = standing("paid")
     assert (await phone.press("1")).startswith("CON GHS 50.00 to KOFI MENSAH\nPAID. Ref 48215037\n1 Main menu")
     assert await phone.press("1") == HOME
 
@@ -183,29 +188,111 @@ async def test_an_open_payment_comes_first(real: Menus) -> None:
     ("state", "opening"),
     [
         ("waiting", "GHS 50.00 to KOFI MENSAH\nWAITING"),
-        ("refunding", "GHS 50.00 to KOFI MENSAH\nNOT DELIVERED"),
+        ("delivering", "GHS 50.00 to KOFI MENSAH\nYOU HAVE PAID. We are delivering. Do not pay again."),
+        ("coming", "GHS 50.00 from KOFI MENSAH\nON ITS WAY to you."),
+        ("refunding", "GHS 50.00 to KOFI MENSAH\nNOT DELIVERED. Your money is on its way back."),
+        ("unclear", "GHS 50.00, KOFI MENSAH\nNOT CONFIRMED YET. We look into it. Do not pay again."),
         ("paid", "Akwaaba Ama"),
+        ("arrived", "Akwaaba Ama"),
         ("failed", "Akwaaba Ama"),
+        ("kept", "Akwaaba Ama"),
         ("refunded", "Akwaaba Ama"),
     ],
 )
 async def test_only_what_is_open_keeps_one_from_home(real: Menus, state: str, opening: str) -> None:
     """A payment that has ended was told of by SMS; the next dial is about something else."""
     phone = registered(real)
-    phone.orders.latest = recent(state)
+    phone.orders.latest = standing(state)
     assert (await phone.dial()).startswith(f"CON {opening}")
 
 
-@pytest.mark.parametrize("state", ["failed", "refunding", "refunded"])
-async def test_every_end_of_a_payment_has_its_screen(real: Menus, state: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("delivering", "YOU HAVE PAID."), ("refunding", "on its way back"), ("unclear", "NOT CONFIRMED YET."),
+        ("failed", "NOT PAID. No money was taken."), ("refunded", "You have your money back."),
+        ("coming", "ON ITS WAY to you."), ("arrived", "PAID to you."), ("kept", "NOT PAID to you. It is still kept"),
+    ],
+)  # fmt: skip
+async def test_every_end_of_a_payment_has_its_screen(real: Menus, state: str, said: str) -> None:
     """Checking again shows what became of it."""
     phone = registered(real)
-    phone.orders.latest = recent("waiting")
+    phone.orders.latest = standing("waiting")
     await phone.dial()
-    phone.orders.latest = recent(state)
-    assert ("NOT PAID" if state == "failed" else "NOT DELIVERED") in await phone.press("1")
-    phone.orders.latest = None
+    phone.orders.latest = standing(state)
+    assert said in await phone.press("1")
+    phone.orders.latest = []
     await phone.dial()
+
+
+async def test_several_open_payments_are_seen_one_by_one(real: Menus) -> None:
+    """The newest first, and a list of all; what each is checked for again is itself."""
+    phone = registered(real)
+    phone.orders.latest = [
+        *standing("delivering", "48215045"),
+        *standing("refunding"),
+        *standing("unclear", "48215053"),
+    ]
+    assert (await phone.dial()).endswith("YOU HAVE PAID. We are delivering. Do not pay again.\n" + OTHERS)
+    shown = await phone.press("3")
+    assert shown.splitlines() == [
+        "CON Open payments", "1 02/03 -50.00 KOFI M, under way", "2 02/03 -50.00 KOFI M, returning",
+        "3 02/03 -50.00 KOFI MEN, unclear", "0 Back 00 Home",
+    ]  # fmt: skip
+    assert f"NOT DELIVERED. Your money is on its way back.\n{OTHERS}" in await phone.press("2")
+    assert "NOT DELIVERED." in await phone.press("1")
+    phone.orders.latest = standing("refunded")
+    assert "NOT DELIVERED. You have your money back. Ref 48215037" in await phone.press("1")
+    phone.orders.latest = standing("waiting", "48215045")
+    assert await phone.press("1") == HOME
+
+
+async def test_last_payments_begin_with_what_is_open(real: Menus) -> None:
+    """Before those that are over; whatever is on another page is reached, and nothing says that there are none."""
+    phone = registered(real)
+    states = ("waiting", "delivering", "coming", "refunding", "unclear")
+    phone.orders.latest = [each for n, state in enumerate(states) for each in standing(state, f"4821500{n}")]
+    phone.orders.moved = [Movement(AT, "sent", Money(5000, "GHS"), "ESI", "48215037")]
+    await phone.dial()
+    pages = [await phone.press("2", "5", "1"), await phone.press("98")]
+    words = [line.rsplit(", ", 1)[-1] for page in pages for line in page.splitlines() if "/03 " in line]
+    assert words == ["waiting", "under way", "coming", "returning", "unclear", "3 02/03 -50.00 ESI"]
+    details = ("WAITING for MTN. Approve if asked.", "YOU HAVE PAID.", "ON ITS WAY to you.")
+    for key, said in enumerate(details, 1):
+        phone.dialogue = None
+        await phone.dial()
+        await phone.press("2", "5", "1")
+        assert said in (shown := await phone.press(str(key)))
+        assert f"Ref 4821500{key - 1}" in shown
+    phone.orders.latest, phone.orders.moved = [], []
+    await phone.dial()
+    assert (await phone.press("5", "4")).startswith("CON Nothing to repeat yet.")
+
+
+async def test_a_code_out_of_an_sms_is_gone_on_with_past_an_open_payment(real: Menus) -> None:
+    """It may be open for days, and officers approve by such codes; anything else dialled is dropped."""
+    phone = registered(real)
+    phone.orders.latest = standing("delivering")
+    await phone.dial("9", "48215037")
+    assert await phone.press("2") != HOME
+    await phone.dial("3", "0240000002", "50")
+    assert await phone.press("2") == HOME
+
+
+async def test_the_same_again_is_asked_about_and_no_dial_string_says_yes(real: Menus) -> None:
+    """Then it is confirmed as ever; no ends it without a word against the first payment."""
+    phone = registered(real)
+    phone.orders.repeated = Repeated(1)
+    again = "CON You asked to send GHS 50.00 to 0240000002 1 min ago. Again?\n1 Yes\n2 No"
+    assert (await phone.dial("3", "0240000002", "50", "1", "1")).startswith(again)
+    assert (await phone.press("1")).startswith("CON Send GHS 50.00 to KOFI MENSAH 0240000002\nFee GHS 0.50")
+    assert phone.orders.placed == {}
+    assert (await phone.press("1")).startswith("END Now approve GHS 50.50")
+    assert (await phone.dial("4", "1", "1", "5", "1")).startswith(
+        "CON You asked for GHS 5.00 airtime for 0240000001 1 min"
+    )
+    assert await phone.press("2") == "END Not bought again. Your first payment stands: see Last payments."
+    assert len(phone.orders.placed) == 1
 
 
 async def test_the_last_payments_are_a_list_with_details(real: Menus) -> None:
@@ -278,7 +365,10 @@ def busy_phone(real: Menus, language: str, random: Random) -> Phone:
     phone = Phone(real, language=random.choice([language, None]))
     phone.orders.limit = most
     phone.orders.moved = [Movement(at, label, most, LONGEST, f"4821503{n}") for n, label in enumerate(labels)]
-    phone.orders.latest = random.choice([None, Recent("48215037", "send_money", most, "waiting", LONGEST, LONGEST)])
+    open_ = [Standing(f"4821500{n}", at, most, state, LONGEST, LONGEST) for n, state in enumerate(sorted(OPEN_STATES))]
+    random.shuffle(open_)
+    phone.orders.latest = open_[: random.choice([0, 0, 1, 5])]
+    phone.orders.repeated = random.choice([None, Repeated(1440)])
     if random.random() < 0.9:
         phone.subscribers.people[AMA] = Subscriber(AMA, LONGEST, language, has_pin=False)
     return phone

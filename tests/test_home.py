@@ -17,7 +17,7 @@ from ussd_app.guesses import Guesses
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import Orders, history
-from ussd_app.orders.model import Recent
+from ussd_app.orders.model import Standing
 from ussd_app.sims import Sims, trust
 from ussd_app.subscribers import Subscribers
 from ussd_app.tables import cycles, dues, proposals, rounds
@@ -43,9 +43,9 @@ class Books:
         """The circle's."""
         return self.circle.clock
 
-    async def recent(self, msisdn: Msisdn) -> Recent | None:
+    async def standing(self, msisdn: Msisdn, code: str = "") -> list[Standing]:
         """As Orders does."""
-        return await history.recent(cast("Orders", self), msisdn)
+        return await history.standing(cast("Orders", self), msisdn, code)
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ def counted(circle: Circle) -> Iterator[list[str]]:
 async def dialled(services: Services, imsi: str | None = None) -> Overview:
     """Esi dials, and nothing of hers is on its way."""
     assert await main.greet(call(services, imsi)) == Registered("Esi", "en")
-    assert await main.pending_payment(call(services, imsi)) == NothingOpen()
+    assert await main.open_payment(call(services, imsi)) == NothingOpen()
     return await main.whats_due(call(services, imsi))
 
 
 async def test_a_dial_shows_what_is_due_and_what_waits_in_three_queries(circle: Circle, services: Services) -> None:
-    """The person with their SIM, their latest payment, their groups; the first sight of a SIM is written down."""
+    """The person with their SIM, their open payments, their groups; the first sight of a SIM is written down."""
     nothing = Overview(due=False, due_group="", due_amount=Money(0, "GHS"), waiting=False, waiting_code="")
     assert await main.whats_due(call(services, msisdn=None)) == nothing
     group = await circle.found(5, state="running")

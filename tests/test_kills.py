@@ -37,6 +37,7 @@ POINTS = [
     "sms.claimed",
     "sms.answered",
 ]
+DELAYED = {"being_delivered", "money_going_back"}  # where a death, on a busy machine, has cost more than a minute
 CANNOT_RECEIVE = Msisdn("+233240009999")
 
 
@@ -84,7 +85,7 @@ async def die_and_recover(
     await town.all_final(120)
     await town.books_agree()
     count = len(points) * PAYMENTS
-    said = Counter(template for template, _ in await town.sms_rows())
+    said = Counter(template for template, _ in await town.sms_rows() if template not in DELAYED)
     refused = count // 4
     assert said == {
         "money_sent": count - refused,

@@ -16,7 +16,7 @@ from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Placed, TooFast
+from ussd_app.orders import LimitReached, Placed, TooFast, Wanted
 from ussd_app.subscribers import Level, Subscribers
 from ussd_app.tables import groups, orders
 
@@ -75,8 +75,8 @@ async def test_an_hour_sees_so_many_payments(desk: Desk) -> None:
         desk.clock.advance(10 * 60)
     assert await pay(desk) == TooFast(30)
     desk.clock.advance(29 * 60 + 1)
-    assert await desk.orders.refuses("send_money", AMA, KOFI, Money.of(1, "GHS")) == TooFast(1)
-    assert await desk.orders.refuses("send_money", KOFI, AMA, Money.of(1, "GHS")) is None
+    assert await desk.orders.refuses(Wanted("send_money", AMA, Money.of(1, "GHS"), KOFI)) == TooFast(1)
+    assert await desk.orders.refuses(Wanted("send_money", KOFI, Money.of(1, "GHS"), AMA)) is None
     async with desk.engine.begin() as connection:
         await connection.execute(update(orders).values(state="failed"))
     assert isinstance(await pay(desk), Placed)
@@ -115,7 +115,7 @@ async def test_what_a_group_pays_out_is_nobodys_own_payment(desk: Desk) -> None:
                 details={}, created_at=now, finished_at=now,
             )
         )  # fmt: skip
-    assert await desk.orders.refuses("daily_payout", AMA, KOFI, Money.of(9_000, "GHS")) is None
+    assert await desk.orders.refuses(Wanted("daily_payout", AMA, Money.of(9_000, "GHS"), KOFI)) is None
     assert isinstance(await pay(desk, somebody(1), "2000"), Placed)
 
 

@@ -163,7 +163,8 @@ async def test_collected_money_waits_longer_for_an_operator_that_rests(desk: Des
     await desk.run(120)
     del desk.operator.states[Kind.DISBURSEMENT]
     await desk.run(900)
-    await settled(desk, money="0.50", fees="0.50", state="done", said=["money_sent", "money_received"])
+    said = ["being_delivered", "money_sent", "money_received"]
+    await settled(desk, money="0.50", fees="0.50", state="done", said=said)
 
 
 async def test_a_refund_is_still_tried_after_thousands_of_refusals(desk: Desk) -> None:
@@ -345,18 +346,16 @@ async def test_a_quote_tells_the_cost_or_why_not(desk: Desk) -> None:
 
 
 async def test_a_person_sees_what_moved_and_what_is_waiting(desk: Desk) -> None:
-    """The redial's question, and the last five movements, from both sides."""
-    assert await desk.orders.recent(AMA) is None
+    """What is open, and the last five movements, from both sides."""
+    assert await desk.orders.standing(AMA) == []
     placed = await desk.send()
     assert isinstance(placed, Placed)
-    recent = await desk.orders.recent(AMA)
-    assert recent is not None
-    assert (recent.code, recent.state, recent.party) == (placed.reference, "waiting", "Kofi")
+    (waiting,) = await desk.orders.standing(AMA)
+    assert (waiting.code, waiting.state, waiting.party) == (placed.reference, "waiting", "Kofi")
     await desk.run(60)
-    recent = await desk.orders.recent(AMA)
-    assert recent is not None
-    assert recent.state == "paid"
+    (paid,) = await desk.orders.standing(AMA, placed.reference)
+    assert paid.state == "paid"
+    assert await desk.orders.standing(KOFI, placed.reference) == []
     assert [(m.label, m.money.plain, m.party) for m in await desk.orders.movements(AMA)] == [("sent", "50.00", "Kofi")]
     assert [(m.label, m.party) for m in await desk.orders.movements(KOFI)] == [("received", "Ama")]
-    await desk.run(900)
-    assert await desk.orders.recent(AMA) is None
+    assert await desk.orders.standing(AMA) == []

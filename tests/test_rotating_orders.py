@@ -251,5 +251,5 @@ async def test_an_unresolved_payout_stays_on_its_way(desk: Desk, circle: Circle)
         await vote(desk, asked, number)
     await desk.run(80 * HOUR)
     assert await payout_states(desk) == ["parked"]
-    assert desk.outbox.templates == ["payout_waiting"]
+    assert desk.outbox.templates == ["payout_coming", "payout_waiting"]
     assert await payouts.ask(circle.groups, run(), phone(1), susu.group.id) == Refused("already_asked", {})

@@ -45,18 +45,7 @@ OLDEST_DUE = text("""
 def register(app: procrastinate.App, orders: Orders, sims: Sims) -> None:
     """Say what each job name runs."""
     messages = orders.messages
-
-    @app.task(name="payments.submit", retry=AGAIN)
-    async def submit(payment: str) -> None:
-        await orders.submit(UUID(payment))
-
-    @app.task(name="payments.poll", retry=AGAIN)
-    async def poll(payment: str, number: int) -> None:
-        await orders.poll(UUID(payment), number)
-
-    @app.task(name="payments.confirm", retry=AGAIN)
-    async def confirm(payment: str) -> None:
-        await orders.confirm(UUID(payment))
+    _register_orders(app, orders)
 
     @app.task(name="sims.ask", retry=AGAIN)
     async def ask(check: str) -> None:
@@ -88,6 +77,24 @@ def register(app: procrastinate.App, orders: Orders, sims: Sims) -> None:
     @app.task(name="worker.sweep", queue="tend", queueing_lock="worker.sweep", pass_context=True)
     async def sweep(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
         await builtin_tasks.remove_old_jobs(context, max_hours=KEEP_FAILED_HOURS, remove_failed=True)
+
+
+def _register_orders(app: procrastinate.App, orders: Orders) -> None:
+    @app.task(name="payments.submit", retry=AGAIN)
+    async def submit(payment: str) -> None:
+        await orders.submit(UUID(payment))
+
+    @app.task(name="payments.poll", retry=AGAIN)
+    async def poll(payment: str, number: int) -> None:
+        await orders.poll(UUID(payment), number)
+
+    @app.task(name="payments.confirm", retry=AGAIN)
+    async def confirm(payment: str) -> None:
+        await orders.confirm(UUID(payment))
+
+    @app.task(name="orders.tell_delay", retry=AGAIN)
+    async def tell_delay(order: str, step: str) -> None:
+        await orders.tell_delay(UUID(order), step)
 
 
 def register_till(app: procrastinate.App, tills: Tills) -> None:

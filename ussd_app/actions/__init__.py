@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ussd_app.subscribers import Subscribers
 
 LABEL_SEPTETS_MAX = 30  # of one line of a list
+WORD_SEPTETS_MAX = 9  # of a word behind it: date and amount are never cut for its sake
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -82,10 +83,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One line of a list: what is kept and what is shown."""
+    """One line of a list: what is kept and what is shown; behind it, where one is named, a word of the menus."""
 
     value: str
     label: str
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ussd_app.actions import Call, Choice, Choices, Pin, action, choose_language
+from ussd_app.actions.standing import Coming, Delivering, Refunding, Unclear, Waiting, line, open_outcome, page
 from ussd_app.groups import members
 from ussd_app.groups.model import Member
 from ussd_app.money import Money
@@ -159,15 +160,23 @@ async def set_name(call: Call, new_name: str) -> NameSet:
 
 @action()
 async def movements(call: Call, after: str | None) -> Choices:
-    """The last payments in and out, in figures alone, since these lines belong to no language."""
-    found = [] if after else await call.services.orders.movements(call.caller, MOVEMENTS)
-    return Choices(tuple(Choice(each.code, _line(each)) for each in found), more=False)
+    """What has not come to its end, then the last payments in and out, in figures and names; newest first."""
+    orders = call.services.orders
+    waiting = await orders.standing(call.caller)
+    moved = await orders.movements(call.caller, MOVEMENTS)
+    return page([*map(line, waiting), *(Choice(each.code, _line(each)) for each in moved)], after)
 
 
 @action()
-async def movement(call: Call, code: str) -> Sent | Received | Refunded | NotFound:
-    """One of the last payments."""
-    for each in await call.services.orders.movements(call.caller, MOVEMENTS):
+async def movement(
+    call: Call, code: str
+) -> Sent | Received | Refunded | NotFound | Waiting | Delivering | Coming | Refunding | Unclear:
+    """One of them."""
+    orders = call.services.orders
+    waiting = next((each for each in await orders.standing(call.caller) if each.code == code), None)
+    if waiting:
+        return open_outcome(waiting, others=False)
+    for each in await orders.movements(call.caller, MOVEMENTS):
         if each.code == code:
             return LABELS[each.label](each.money, each.party, each.at, each.code)
     return NotFound()

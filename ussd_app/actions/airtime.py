@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ussd_app.actions import Call, Choice, Choices, action
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Placed, PlacedSlowly, TooFast, airtime, history
+from ussd_app.orders import LimitReached, Placed, PlacedSlowly, Repeated, TooFast, airtime, history
 from ussd_app.orders import bundle as bundle_order
 from ussd_app.orders.steps import AmountUnfit, NotServed, TooLarge, TooSmall
 
@@ -54,11 +54,27 @@ class Available:
 
 
 @dataclass(frozen=True, slots=True)
+class AvailableAgain:
+    """The same, where just this was ordered so many minutes ago."""
+
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Priced:
     """It can be had at this price."""
 
     amount: Money
     bundle_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PricedAgain:
+    """The same, where just this was ordered so many minutes ago."""
+
+    amount: Money
+    bundle_name: str
+    minutes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +124,12 @@ async def bundles(call: Call, after: str | None, network: str) -> Choices:
 @action()
 async def quote(
     call: Call, recipient: Msisdn, amount: Money
-) -> Available | LimitReached | TooFast | NotServed | AmountUnfit | TooSmall | TooLarge:
+) -> Available | AvailableAgain | LimitReached | TooFast | NotServed | AmountUnfit | TooSmall | TooLarge:
     """Whether this top-up can be had. Moves nothing."""
     network = call.turn.network
     refused = await airtime.quote(call.services.orders, call.caller, recipient, amount, network=network)
+    if isinstance(refused, Repeated):
+        return AvailableAgain(refused.minutes)
     return refused or Available()
 
 
@@ -139,13 +157,15 @@ async def place(
 @action()
 async def price(
     call: Call, recipient: Msisdn, bundle: str
-) -> Priced | SoldOut | LimitReached | TooFast | NotServed | AmountUnfit:
+) -> Priced | PricedAgain | SoldOut | LimitReached | TooFast | NotServed | AmountUnfit:
     """What a bundle costs, and whether it can be had. Moves nothing."""
     offered = call.services.bundles().get(bundle)
     if offered is None:
         return SoldOut()
     network = call.turn.network
     refused = await bundle_order.quote(call.services.orders, call.caller, recipient, offered, network=network)
+    if isinstance(refused, Repeated):
+        return PricedAgain(offered.price, offered.name, refused.minutes)
     return refused or Priced(offered.price, offered.name)
 
 

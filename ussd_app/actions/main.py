@@ -1,12 +1,13 @@
 """The home screen: who is calling, whether money of theirs is still on its way, and what their groups ask of them.
 
-It takes three queries: the person, their latest payment, their groups.
+It takes three queries: the person, their open payments, their groups.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from ussd_app.actions import Call, Choices, action, choose_language
+from ussd_app.actions.standing import Coming, Delivering, Refunding, Unclear, Waiting, line, open_outcome, page
 from ussd_app.groups import members
 from ussd_app.groups.home import Home, home
 from ussd_app.money import Money
@@ -60,18 +61,17 @@ class NothingOpen:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The latest payment is neither made nor failed."""
+class Paid:
+    """The payment has arrived."""
 
     amount: Money
     party: str
     reference: str
-    brand: str  # of who has been asked for it
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """The latest payment has arrived."""
+class Arrived:
+    """What was on its way to them has arrived."""
 
     amount: Money
     party: str
@@ -80,7 +80,7 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The latest payment was not made and nothing was taken."""
+    """The payment was not made and nothing was taken."""
 
     amount: Money
     party: str
@@ -88,8 +88,8 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refunding:
-    """The latest payment could not be delivered and is on its way back."""
+class Kept:
+    """What was on its way to them could not be paid and is where it was."""
 
     amount: Money
     party: str
@@ -98,17 +98,15 @@ class Refunding:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """The latest payment could not be delivered and has come back."""
+    """The payment could not be delivered and has come back."""
 
     amount: Money
     party: str
     reference: str
 
 
-Payment = Waiting | Paid | Failed | Refunding | Refunded
-
-STATES: Mapping[str, type[Paid | Failed | Refunding | Refunded]] = {
-    "paid": Paid, "failed": Failed, "refunding": Refunding, "refunded": Refunded,
+ENDS: Mapping[str, type[Paid | Arrived | Failed | Kept | Refunded]] = {
+    "paid": Paid, "arrived": Arrived, "failed": Failed, "kept": Kept, "refunded": Refunded,
 }  # fmt: skip
 
 
@@ -166,16 +164,32 @@ async def whats_due(call: Call) -> Overview | LeftMoney:
 
 
 @action()
-async def pending_payment(call: Call) -> NothingOpen | Waiting | Refunding:
-    """On a fresh dial: a payment of the last 15 minutes that is not settled, so that nobody pays twice."""
-    latest = await _latest(call)
-    return latest if isinstance(latest, Waiting | Refunding) else NothingOpen()
+async def open_payment(call: Call) -> NothingOpen | Waiting | Delivering | Coming | Refunding | Unclear:
+    """On a fresh dial: the newest payment that has not come to its end, however old, so that nobody pays twice."""
+    found = await call.services.orders.standing(call.msisdn) if call.msisdn else []
+    return open_outcome(found[0], others=len(found) > 1) if found else NothingOpen()
 
 
 @action()
-async def last_payment(call: Call) -> NothingOpen | Payment:
-    """The latest payment of the last 15 minutes, settled or not."""
-    return await _latest(call)
+async def open_payments(call: Call, after: str | None) -> Choices:
+    """All of them, newest first."""
+    return page(list(map(line, await call.services.orders.standing(call.caller))), after)
+
+
+@action()
+async def payment(
+    call: Call, reference: str
+) -> (
+    NothingOpen | Waiting | Delivering | Coming | Refunding | Unclear | Paid | Arrived | Failed | Kept | Refunded
+):  # fmt: skip
+    """One of them, which may have come to its end by now."""
+    found = await call.services.orders.standing(call.caller, reference)
+    wanted = next((each for each in found if each.code == reference), None)
+    if wanted is None:
+        return NothingOpen()
+    if wanted.is_open:
+        return open_outcome(wanted, others=len(found) > 1)
+    return ENDS[wanted.state](wanted.amount, wanted.party, wanted.code)
 
 
 async def _guard(call: Call, subscriber: Subscriber) -> None:
@@ -191,12 +205,3 @@ async def _guard(call: Call, subscriber: Subscriber) -> None:
 def _first(name: str) -> str:
     """What a person is greeted by: a home screen has no room for all of a long name."""
     return name.split(" ", 1)[0]
-
-
-async def _latest(call: Call) -> NothingOpen | Payment:
-    recent = await call.services.orders.recent(call.msisdn) if call.msisdn else None
-    if recent is None:
-        return NothingOpen()
-    if recent.state == "waiting":
-        return Waiting(recent.amount, recent.party, recent.code, recent.brand)
-    return STATES[recent.state](recent.amount, recent.party, recent.code)

@@ -7,7 +7,7 @@ from ussd_app.actions import Call, action
 from ussd_app.groups import owed, savings, views
 from ussd_app.groups.home import home
 from ussd_app.money import MAX_MAJOR, Money
-from ussd_app.orders import LimitReached, Placed, PlacedSlowly, TooFast, contribution
+from ussd_app.orders import LimitReached, Placed, PlacedSlowly, Repeated, TooFast, contribution
 from ussd_app.orders.contribution import NothingDue, NotMember, NotOpen
 from ussd_app.orders.steps import AmountUnfit, NotServed, TooLarge, TooSmall
 
@@ -19,6 +19,16 @@ class Placing:
     group: str
     amount: Money
     reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedBefore:
+    """Just this was asked for so many minutes ago; nothing is asked for now."""
+
+    group: str
+    group_id: str
+    amount: Money
+    minutes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,7 @@ Refusal = (
 @action(collects=True)
 async def due(
     call: Call,
-) -> Placing | PlacedSlowly | Refusal:
+) -> Placing | PlacedSlowly | PlacedBefore | Refusal:
     """Pay what is due first, as home shows it; the operator's prompt comes when the dialogue is over."""
     first = (await home(call.services.groups, call.caller)).due
     if first is None:
@@ -56,6 +66,8 @@ async def due(
             return placed
         case Placed():
             return Placing(first.group, amount, placed.reference)
+        case Repeated():
+            return PlacedBefore(first.group, str(first.group_id), amount, placed.minutes)
     return placed
 
 
@@ -86,12 +98,23 @@ async def for_days(call: Call, group_id: str, several: int) -> Owing | TooMuch |
 
 
 @action(collects=True)
-async def place(call: Call, group_id: str, amount: Money) -> Placed | PlacedSlowly | Refusal:
+async def place(call: Call, group_id: str, amount: Money) -> Placed | PlacedSlowly | Repeated | Refusal:
     """Pay any amount, once for each run of the flow; the operator's prompt comes when the dialogue is over."""
     return await _place(call, UUID(group_id), amount)
 
 
-async def _place(call: Call, group_id: UUID, amount: Money) -> Placed | PlacedSlowly | Refusal:
+@action(collects=True)
+async def place_again(call: Call, group_id: str, amount: Money) -> Placed | PlacedSlowly | Refusal:
+    """The same, though an equal payment was placed just now: the payer has been asked."""
+    placed = await _place(call, UUID(group_id), amount, again=True)
+    if isinstance(placed, Repeated):
+        raise LookupError(f"{placed}, which nobody asked for")  # noqa: TRY004 - a result, no type
+    return placed
+
+
+async def _place(
+    call: Call, group_id: UUID, amount: Money, *, again: bool = False
+) -> Placed | PlacedSlowly | Repeated | Refusal:
     call.may_have_effect = True
     placed = await contribution.place(
         call.services.orders,
@@ -101,6 +124,7 @@ async def _place(call: Call, group_id: UUID, amount: Money) -> Placed | PlacedSl
         group_id=group_id,
         amount=amount,
         network=call.turn.network,
+        again=again,
     )
     call.may_have_effect = isinstance(placed, Placed)  # a refusal has written nothing
     return placed

@@ -62,6 +62,28 @@ class QuotedOn:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotedAgain:
+    """The same, where just this was ordered so many minutes ago."""
+
+    fee: Money
+    total: Money
+    recipient_name: str
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedOnAgain:
+    """The same, where the recipient may be on another operator than this one."""
+
+    fee: Money
+    total: Money
+    recipient_name: str
+    brand: str
+    through: str
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
 class NotOnNetwork:
     """The recipient is not with this operator, and may be with another of ours."""
 
@@ -76,8 +98,8 @@ class NotServed:
 
 
 Quotation = (
-    Quoted | QuotedOn | LimitReached | TooFast | NotReachable | NotOnNetwork | NotServed | SelfSend | PayoutsPaused
-    | AmountUnfit | TooSmall | TooLarge
+    Quoted | QuotedOn | QuotedAgain | QuotedOnAgain | LimitReached | TooFast | NotReachable | NotOnNetwork | NotServed
+    | SelfSend | PayoutsPaused | AmountUnfit | TooSmall | TooLarge
 )  # fmt: skip
 Placing = Placed | PlacedSlowly | LimitReached | TooFast | NotReachable | NotServed | PayoutsPaused
 
@@ -139,16 +161,22 @@ async def _quote(call: Call, recipient: Msisdn, amount: Money, through: str | No
         call.services.orders, call.caller, recipient, amount, network=call.turn.network, through=through
     )
     match answer:
-        case send_money.Quote(others=True):
-            payee = answer.payee
-            return QuotedOn(answer.fee, answer.total, answer.recipient_name, payee.brand, payee.name)
         case send_money.Quote():
-            return Quoted(answer.fee, answer.total, answer.recipient_name)
+            return _quoted(answer)
         case send_money.NotOnNetwork():
             return NotOnNetwork(recipient, answer.payee.brand, answer.payee.name)
         case NotReachable():
             return _unserved(call, answer)
     return answer
+
+
+def _quoted(quote: send_money.Quote) -> Quoted | QuotedOn | QuotedAgain | QuotedOnAgain:
+    price = quote.fee, quote.total, quote.recipient_name
+    network = quote.payee.brand, quote.payee.name
+    if quote.repeated:
+        ago = quote.repeated.minutes
+        return QuotedOnAgain(*price, *network, ago) if quote.others else QuotedAgain(*price, ago)
+    return QuotedOn(*price, *network) if quote.others else Quoted(*price)
 
 
 async def _place(call: Call, recipient: Msisdn, recipient_name: str, amount: Money, through: str | None) -> Placing:

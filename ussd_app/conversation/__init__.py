@@ -88,9 +88,11 @@ class _Talk:
         await self._settle()
         self.given_language = None
         if not self._at_home():
-            # Whoever is asked their name first lands where they dialled; a menu in the way lets them say where to go.
-            if isinstance(self.screen, Ask | Choose):
-                self.dialogue.ahead = dialled.may_be_kept(self.menus, self.hop.pretyped)
+            # Whoever is asked their name first lands where they dialled; a menu in the way lets them say where to go,
+            # but a code out of an SMS, which no menu offers, is gone on with.
+            named = isinstance(self.screen, Ask | Choose)
+            keep = dialled.may_be_kept if named else dialled.code_of_an_sms
+            self.dialogue.ahead = keep(self.menus, self.hop.pretyped)
         elif self.hop.pretyped:
             await self._type_ahead(self.hop.pretyped)
         elif left and self._may_resume(left):

@@ -1,5 +1,6 @@
 """What a dial string may answer: never a PIN, and nothing that at once asks for money or writes (design.md law 5)."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from ussd_app.menus.model import HOME_FLOW, Ask, Choose, Do, Menus, Options, Screen
@@ -18,7 +19,7 @@ def may_be_answered(menus: Menus, screen: Screen, token: str) -> bool:
         case Ask():
             return screen.type != "pin" and not _acts(menus, [screen.next, *screen.fixed.values()])
         case Options():
-            return not _acts(menus, [option.next for option in screen.options])
+            return not screen.by_hand and not _acts(menus, [option.next for option in screen.options])
         case Choose():
             return not _acts(menus, [screen.next])
         case _:
@@ -39,6 +40,13 @@ def may_be_kept(menus: Menus, tokens: Sequence[str]) -> list[str]:
             return list(tokens[:index])
         states = {edge.target for screen in screens for edge in edges(screen, ()) if not edge.by_itself}
     return list(tokens)
+
+
+def code_of_an_sms(menus: Menus, tokens: Sequence[str]) -> list[str]:
+    """A flow and the eight digits it is to find, as an SMS has named them; nothing else."""
+    kept = list(tokens[:2])
+    is_code = len(kept) > 1 and re.fullmatch(r"[0-9]{8}", kept[1]) is not None
+    return may_be_kept(menus, kept) if is_code else []
 
 
 def _acts(menus: Menus, states: Iterable[str]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ussd_app import gsm
-from ussd_app.actions import LABEL_SEPTETS_MAX, Choices
+from ussd_app.actions import LABEL_SEPTETS_MAX, Choice, Choices
 from ussd_app.conversation.dialogue import Dialogue, Page
 from ussd_app.menus.model import BACK, HOME, MORE, Choose, Menus, Option, Options, Screen
 
@@ -60,12 +60,19 @@ class Drawing:
 
     def page_of(self, screen: Choose, choices: Choices, *, turned: bool) -> Page:
         """As many choices of a list as one screen shows, also where a redial makes it the first of a session."""
-        labels = [gsm.one_line(choice.label, LABEL_SEPTETS_MAX) for choice in choices.items]
+        labels = [self._label(choice) for choice in choices.items]
         room = self.menus.limits.opening_septets - _size(f"\n{self.foot}")
         shown = _count(self.text(screen.state), _numbered(labels), self._more, room, further=choices.more)
         pairs = [[choice.value, label] for choice, label in zip(choices.items[:shown], labels, strict=False)]
         more = pairs[-1][0] if choices.more or shown < len(labels) else None
         return Page(pairs, more, turned)
+
+    def _label(self, choice: Choice) -> str:
+        """A line of a list; where it is long, its word is what stays whole."""
+        if not choice.word:
+            return gsm.one_line(choice.label, LABEL_SEPTETS_MAX)
+        word = f", {self.word(choice.word)}"
+        return gsm.one_line(choice.label, max(LABEL_SEPTETS_MAX - _size(word), 0)) + word
 
     def _options(self, screen: Options) -> str:
         lines = (f"{option.key} {self.text(option.text_id)}" for option in self.offered(screen) if option.listed)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ussd_app.actions import LABEL_SEPTETS_MAX
+from ussd_app.actions import LABEL_SEPTETS_MAX, WORD_SEPTETS_MAX
 from ussd_app.gsm import parts, septets, to_gsm
 from ussd_app.menus.draft import Draft
 from ussd_app.menus.faults import Fault
@@ -24,7 +24,7 @@ from ussd_app.menus.model import (
 from ussd_app.menus.paths import Paths
 from ussd_app.menus.template import NotAllowed, Placeholder, pieces
 from ussd_app.menus.translations import Catalog
-from ussd_app.menus.words import SCREENS
+from ussd_app.menus.words import SCREENS, STATES
 
 WIDE = "W"  # one septet, and easy to see where a test prints it
 FIRST = ", where it may be the first of a session"
@@ -81,7 +81,12 @@ class _Ruler:
         yield from (fault,) if fault else ()
 
     def words(self, limits: Limits) -> Iterator[Fault]:
-        """The framework's own sentences, any of which may come first."""
+        """The framework's own sentences, any of which may come first, and its words behind the lines of lists."""
+        for name in STATES:
+            text_id = f"words.{name}"
+            if text_id in self.draft.texts:
+                fault = self._too_long(text_id, self.text(text_id), WORD_SEPTETS_MAX)
+                yield from (fault,) if fault else ()
         for name in SCREENS:
             text_id = f"words.{name}"
             if text_id in self.draft.texts:

@@ -65,10 +65,14 @@ class Ask(Screen):
 
 @dataclass(frozen=True, slots=True)
 class Options(Screen):
-    """A numbered menu; the home screen of ``main`` also lists the flows under their codes, after its own options."""
+    """A numbered menu; the home screen of ``main`` also lists the flows under their codes, after its own options.
+
+    One to be answered ``by_hand`` is a question: no dial string says yes to it.
+    """
 
     options: tuple[Option, ...]
     lists_flows: bool = False
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)

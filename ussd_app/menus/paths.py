@@ -75,9 +75,11 @@ class Paths:
         return dialled | {state for state, screen in self.draft.screens.items() if screen.flow in silent}
 
     def _decides(self, state: str) -> bool:
-        """Whether an answer here is a PIN, or leads at once to money being asked for."""
+        """Whether an answer here is a PIN, a person's own yes, or leads at once to money being asked for."""
         screen = self.draft.screens[state]
         if isinstance(screen, Ask) and screen.type == "pin":
+            return True
+        if isinstance(screen, Options) and screen.by_hand:
             return True
         return isinstance(screen, Ask | Options) and self._collect(edge.target for edge in self.edges[state])
 

@@ -94,6 +94,7 @@ class OptionsShape(Shape):
     text: Words
     options: list[OptionShape] = []
     flows: Literal[True] | None = None
+    by_hand: Literal[True] | None = None
 
 
 class ChooseShape(Shape):

@@ -104,7 +104,8 @@ class _Builder:
                 return Ask(*base, shape.ask, shape.keep or name, self._target(shape.next, name, "next"), fixed)
             case OptionsShape():
                 self._text(shape.text, name, "text")
-                return Options(*base, self._options(name, shape), lists_flows=bool(shape.flows))
+                options = self._options(name, shape)
+                return Options(*base, options, lists_flows=bool(shape.flows), by_hand=bool(shape.by_hand))
             case ChooseShape():
                 self._text(shape.text, name, "text")
                 onward, empty = self._target(shape.next, name, "next"), self._target(shape.empty, name, "empty")

@@ -24,4 +24,7 @@ RESUME = ("resume_ask", "resume_continue", "resume_restart")
 # What a language calls itself, in the list to choose from.
 NAMES = ("language_name",)
 
-WORDS = frozenset((*REASONS, *HINTS, *SCREENS, *RESUME, *NAMES))
+# How an open payment stands, behind its line in a list.
+STATES = ("now_waiting", "now_delivering", "now_coming", "now_refunding", "now_unclear")
+
+WORDS = frozenset((*REASONS, *HINTS, *SCREENS, *RESUME, *NAMES, *STATES))

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import codes
 from ussd_app.groups import books
-from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Pending, Succeeded
 from ussd_app.orders import floats, history, limits
@@ -32,10 +31,12 @@ from ussd_app.orders.model import (
     Placed,
     PlacedSlowly,
     Receipt,
-    Recent,
+    Repeated,
     Short,
+    Standing,
     Step,
     TooFast,
+    Wanted,
     kind_named,
     order_of,
 )
@@ -44,8 +45,8 @@ from ussd_app.payments.life import Decided
 from ussd_app.tables import audit, orders, payments
 
 __all__ = [
-    "Leg", "LimitReached", "Movement", "Order", "OrderKind", "Orders", "Placed", "PlacedSlowly", "Receipt", "Recent",
-    "Short", "Step", "TooFast",
+    "Leg", "LimitReached", "Movement", "Order", "OrderKind", "Orders", "Placed", "PlacedSlowly", "Receipt", "Repeated",
+    "Short", "Standing", "Step", "TooFast", "Wanted",
 ]  # fmt: skip
 
 
@@ -61,6 +62,15 @@ class Orders(Course):
 
     async def try_place(self, kind: str, **asked: Unpack[Asked]) -> Placed | LimitReached | TooFast | Short:
         """The same of a kind that pays out: Short where the float it is to be paid out of is."""
+        placed = await self.place_unless_repeated(kind, **asked)
+        if isinstance(placed, Repeated):
+            raise LookupError(f"a {kind} is refused as repeated, which nobody asked for")  # noqa: TRY004 - a result
+        return placed
+
+    async def place_unless_repeated(
+        self, kind: str, **asked: Unpack[Asked]
+    ) -> Placed | LimitReached | TooFast | Short | Repeated:
+        """The same; Repeated, and nothing written, where an equal order stands and the payer did not say ``again``."""
         async with self.engine.begin() as connection:
             placed = await self.place_within(connection, kind, **asked)
         payer = self.payments.operators.get(asked["details"].get("sender_operator", ""))
@@ -70,7 +80,7 @@ class Orders(Course):
 
     async def place_within(
         self, connection: AsyncConnection, kind: str, **asked: Unpack[Asked]
-    ) -> Placed | LimitReached | TooFast | Short:
+    ) -> Placed | LimitReached | TooFast | Short | Repeated:
         """The same in the caller's commit; Short where an account of ours holds too little."""
         values = {
             "kind": kind, "run": asked["run"], "msisdn": asked["msisdn"], "recipient": asked.get("recipient"),
@@ -86,9 +96,12 @@ class Orders(Course):
         if placed:
             return placed
         if limited:
-            person, recipient = asked["msisdn"], asked.get("recipient")
-            refused = await limits.check(connection, self, kind, person, recipient, asked["amount"])
-            if refused:
+            wanted = Wanted(
+                kind, asked["msisdn"], asked["amount"], asked.get("recipient"), asked.get("group"),
+                asked["details"].get("bundle"),
+            )  # fmt: skip
+            refused = await limits.check(connection, self, wanted)
+            if refused and not (isinstance(refused, Repeated) and asked.get("again", True)):
                 return refused
         new = await self._place(connection, values)
         if isinstance(new, Placed):
@@ -125,16 +138,14 @@ class Orders(Course):
             await self._undo(connection, order)
             return True
 
-    async def refuses(
-        self, kind: str, msisdn: Msisdn, recipient: Msisdn | None, amount: Money
-    ) -> LimitReached | TooFast | None:
-        """What would be over a limit, for a quote; place looks again, safely."""
+    async def refuses(self, wanted: Wanted) -> LimitReached | TooFast | Repeated | None:
+        """What would be over a limit, or was ordered just now, for a quote; place looks again, safely."""
         async with self.engine.connect() as connection:
-            return await limits.check(connection, self, kind, msisdn, recipient, amount)
+            return await limits.check(connection, self, wanted)
 
-    async def recent(self, msisdn: Msisdn) -> Recent | None:
-        """The latest order this person placed within history.RECENT."""
-        return await history.recent(self, msisdn)
+    async def standing(self, msisdn: Msisdn, code: str = "") -> list[Standing]:
+        """Every order whose money is this person's and that has not ended, newest first; and the one of that code."""
+        return await history.standing(self, msisdn, code)
 
     async def movements(self, msisdn: Msisdn, limit: int = 5) -> list[Movement]:
         """What this person last sent, received or got back, newest first."""

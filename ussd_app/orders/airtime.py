@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES, Msisdn
-from ussd_app.orders import LimitReached, Order, Orders, Placed, Receipt, Step, TooFast
+from ussd_app.orders import LimitReached, Order, Orders, Placed, Receipt, Repeated, Step, TooFast, Wanted
 from ussd_app.orders.steps import (
     AmountUnfit,
     Collect,
@@ -59,8 +59,8 @@ KIND = Airtime()
 
 async def quote(
     orders: Orders, msisdn: Msisdn, recipient: Msisdn, amount: Money, *, network: str | None = None
-) -> LimitReached | TooFast | NotServed | AmountUnfit | TooSmall | TooLarge | None:
-    """Why this top-up cannot be had, or None where it can; it costs its face value. Moves nothing."""
+) -> LimitReached | TooFast | NotServed | AmountUnfit | TooSmall | TooLarge | Repeated | None:
+    """Why this top-up cannot be had, or was ordered just now; None where it can. It costs its face value."""
     payer = await orders.routes.find(msisdn, network)
     if payer is None:
         return NotServed(msisdn)
@@ -71,7 +71,8 @@ async def quote(
     if unfit and not isinstance(unfit, TooLarge):
         return unfit
     # Our own limits are usually the lower ones, and are told first.
-    return await orders.refuses("airtime", msisdn, recipient, amount) or unfit
+    limited = await orders.refuses(Wanted("airtime", msisdn, amount, recipient))
+    return limited if isinstance(limited, LimitReached | TooFast) else unfit or limited
 
 
 async def place(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Order, Orders, Placed, Receipt, Step, TooFast
+from ussd_app.orders import LimitReached, Order, Orders, Placed, Receipt, Repeated, Step, TooFast, Wanted
 from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, Deliver, NotServed, recipient_of
 
 VOUCHER = "voucher"  # what the name of a delivery that hands over a code by SMS begins with
@@ -71,8 +71,8 @@ KIND = BundleOrder()
 
 async def quote(
     orders: Orders, msisdn: Msisdn, recipient: Msisdn, bundle: Bundle, *, network: str | None = None
-) -> LimitReached | TooFast | NotServed | AmountUnfit | None:
-    """Why this bundle cannot be had, or None where it can. Moves nothing."""
+) -> LimitReached | TooFast | NotServed | AmountUnfit | Repeated | None:
+    """Why this bundle cannot be had, or was ordered just now; None where it can. Moves nothing."""
     payer = await orders.routes.find(msisdn, network)
     if payer is None:
         return NotServed(msisdn)
@@ -81,7 +81,7 @@ async def quote(
     step = payer.step(bundle.price.currency)
     if bundle.price.minor % step:
         return AmountUnfit(Money(step, bundle.price.currency))
-    return await orders.refuses("bundle", msisdn, recipient, bundle.price)
+    return await orders.refuses(Wanted("bundle", msisdn, bundle.price, recipient, bundle=bundle.id))
 
 
 async def place(

@@ -11,7 +11,7 @@ from ussd_app.groups import contributions, kinds, members, owed
 from ussd_app.groups.model import Group, Member
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Order, Orders, Placed, Step, TooFast
+from ussd_app.orders import LimitReached, Order, Orders, Placed, Repeated, Short, Step, TooFast
 from ussd_app.orders.course import Course
 from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, NotServed, TooLarge, TooSmall, bounds, misfit
 
@@ -65,10 +65,15 @@ async def place(
     group_id: UUID,
     amount: Money | None,
     network: str | None = None,
+    again: bool = True,
 ) -> (
     Placed | LimitReached | TooFast | NotMember | NotOpen | NothingDue | NotServed | AmountUnfit | TooSmall | TooLarge
+    | Repeated
 ):  # fmt: skip
-    """Place the order, for what is due where no amount is named; its prompt reaches the payer a moment later."""
+    """Place the order, for what is due where no amount is named; its prompt reaches the payer a moment later.
+
+    Repeated, and nothing written, where an equal order stands and the payer has not said ``again``.
+    """
     async with orders.engine.connect() as connection:
         member = await members.member(connection, group_id, msisdn)
         if member is None:
@@ -87,7 +92,7 @@ async def place(
     # What is due is collected whole: what its rounding adds is paid ahead.
     money = amount or Money(-(-due.minor // step) * step, group.currency)
     unfit = misfit(money, step, bounds(payer, msisdn))
-    return unfit or await _place(orders, run, language, group, member, payer.name, money, network)
+    return unfit or await _place(orders, run, language, group, member, payer.name, money, network, again=again)
 
 
 async def _place(
@@ -99,8 +104,10 @@ async def _place(
     operator: str,
     money: Money,
     network: str | None,
-) -> Placed | LimitReached | TooFast:
-    return await orders.place(
+    *,
+    again: bool,
+) -> Placed | LimitReached | TooFast | Repeated:
+    placed = await orders.place_unless_repeated(
         "contribution",
         run=run,
         msisdn=member.msisdn,
@@ -109,6 +116,7 @@ async def _place(
         fee=Money(0, group.currency),
         group=group.id,
         network=network,
+        again=again,
         details={
             "sender_operator": operator,
             "sender_name": member.name,
@@ -116,3 +124,6 @@ async def _place(
             "member": str(member.id),
         },
     )
+    if isinstance(placed, Short):
+        raise LookupError(f"{placed.account} has too little for a contribution")  # noqa: TRY004 - a result, no type
+    return placed

@@ -17,13 +17,16 @@ from ussd_app.messages import Messages
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Kind
-from ussd_app.orders.model import Order, OrderKind, Receipt, Settling, kind_named
+from ussd_app.orders.model import Order, OrderKind, Receipt, Settling, kind_named, order_of
 from ussd_app.payments import SUCCESSES, Change, Payments
+from ussd_app.payments.life import FINAL
 from ussd_app.routes import Routes
 from ussd_app.tables import orders, payments, subscribers
 
 HANDED_ON = frozenset({Kind.DISBURSEMENT, Kind.DELIVERY})
 UNDO = "undo:"  # an undo's step is named after the step it undoes
+# After this long whoever's money is still being handed on, or back, is told so.
+DELAY = timedelta(minutes=1)
 
 
 class Course:
@@ -135,10 +138,11 @@ class Course:
         for row in collected:
             earlier = select(func.count()).where(payments.c.refunds == row["id"])
             tries = (await connection.execute(earlier)).scalar_one()
+            step = f"{UNDO}{row['step']}{f':{tries + 1}' if tries else ''}"
             short = await self.payments.create(
                 connection,
                 order.id,
-                f"{UNDO}{row['step']}{f':{tries + 1}' if tries else ''}",
+                step,
                 Kind.REFUND,
                 row["operator"],
                 Msisdn(row["msisdn"]),
@@ -148,6 +152,7 @@ class Course:
             )
             if isinstance(short, Insufficient):
                 raise LookupError(f"order {order.id} gives back more than it has")  # noqa: TRY004 - a result, no type
+            await self._plan_delay(connection, order, step)
         await self._state(connection, order, "undoing" if collected else "failed")
         if not collected:
             await self._settled(connection, order, "failed")
@@ -172,7 +177,32 @@ class Course:
         )
         if short and index:
             raise LookupError(f"step {step.name} of order {order.id} moves more than was collected")
+        if step.kind in HANDED_ON and not short:
+            await self._plan_delay(connection, order, step.name, after)
         return short
+
+    async def _plan_delay(
+        self, connection: AsyncConnection, order: Order, step: str, after: timedelta = timedelta()
+    ) -> None:
+        """Have the person told, should this step hang."""
+        at = self.clock.now() + after + DELAY
+        await self.payments.jobs.defer(connection, "orders.tell_delay", at=at, order=str(order.id), step=step)
+
+    async def tell_delay(self, order_id: UUID, step: str) -> None:
+        """Job: tell whose money it is that it is on its way, where this step is not over; once an order."""
+        async with self.engine.begin() as connection:
+            # Whoever settles the step holds the order, so that this is never said after how it ended.
+            locked = select(orders).where(orders.c.id == order_id).with_for_update(key_share=True)
+            order = order_of((await connection.execute(locked)).mappings().one())
+            asked = select(payments.c.kind, payments.c.state).where(
+                payments.c.order_id == order_id, payments.c.step == step
+            )
+            payment = (await connection.execute(asked)).one()
+            if order.state in {"open", "undoing"} and payment.state not in {*FINAL, "parked"}:
+                receipts = kind_named(order.kind).delayed(order, Kind(payment.kind))
+                await self._tell(connection, order, receipts, event="delayed")
+            self.clock.point("delay.in_commit")
+        self.clock.point("delay.after_commit")
 
     async def _finish(
         self,
@@ -199,14 +229,20 @@ class Course:
         await connection.execute(update(orders).where(orders.c.id == order.id).values(values))
 
     async def _tell(
-        self, connection: AsyncConnection, order: Order, receipts: tuple[Receipt, ...], handed_over: str = ""
+        self,
+        connection: AsyncConnection,
+        order: Order,
+        receipts: tuple[Receipt, ...],
+        handed_over: str = "",
+        event: str | None = None,
     ) -> None:
+        """Queue an order's SMS: each template once, or where an ``event`` is named one of them for it."""
         own = {"reference": order.code, "at": self.clock.now(), "handed_over": handed_over}
         variables = {**kind_named(order.kind).variables(order), **own}
         for receipt in receipts:
             await self.messages.queue(
                 connection,
-                key=f"{order.id}:{receipt.template}:{receipt.msisdn.digits}",
+                key=f"{order.id}:{event or receipt.template}:{receipt.msisdn.digits}",
                 msisdn=receipt.msisdn,
                 template=receipt.template,
                 language=await self._language(connection, receipt.msisdn) or order.language,

@@ -1,4 +1,4 @@
-"""What a person has asked for before: what is unresolved, what moved, and what they may want again.
+"""What a person has asked for before: where it stands, what moved, and what they may want again.
 
 Whoever asks for a group's money is no party to it: only kinds that are ``limited`` are a person's own money going out.
 """
@@ -6,22 +6,30 @@ Whoever asks for a group's money is no party to it: only kinds that are ``limite
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders.model import Movement, Order, Recent, kind_named, order_of
-from ussd_app.tables import orders
+from ussd_app.operators import Kind
+from ussd_app.orders.model import OPEN, Movement, Order, Standing, kind_named, order_of
+from ussd_app.payments import SUCCESSES
+from ussd_app.tables import orders, payments
 
 if TYPE_CHECKING:
     from ussd_app.orders import Orders
 
-RECENT = timedelta(minutes=15)  # a redial this soon opens on what is unresolved
 LOOKED_AT = 50  # orders at most, for one look back
-STATES = {"open": "waiting", "done": "paid", "failed": "failed", "undoing": "refunding", "undone": "refunded"}
+# Written out in the statement: an index of open orders alone is of use only where it is seen that none other is wanted.
+IS_OPEN = orders.c.state.in_(bindparam("open", OPEN, expanding=True, literal_execute=True))
+# What an order's state is to its payer, and to whoever gets what nobody collected.
+STATES = {
+    "open": "waiting", "parked": "unclear", "undoing": "refunding", "done": "paid", "failed": "failed",
+    "undone": "refunded",
+}  # fmt: skip
+COMING = {"open": "coming", "parked": "unclear", "done": "arrived", "failed": "kept"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +49,36 @@ class Favourite:
         return f"{self.amount.plain} {self.party}"
 
 
-async def recent(desk: "Orders", msisdn: Msisdn) -> Recent | None:
-    """The latest order this person placed within RECENT and pays for."""
+async def standing(desk: "Orders", msisdn: Msisdn, code: str = "") -> list[Standing]:
+    """Where this person's money is that has not come to an end, newest first; with a code, that order's end too."""
+    collected = select(payments.c.id).where(
+        payments.c.order_id == orders.c.id, payments.c.kind == Kind.COLLECTION, payments.c.state.in_(SUCCESSES)
+    )
     query = (
-        select(orders)
-        .where(orders.c.msisdn == msisdn, orders.c.created_at > desk.clock.now() - RECENT)
+        select(orders, collected.exists().label("collected"))
+        .where((orders.c.msisdn == msisdn) | (orders.c.recipient == msisdn))
+        .where(IS_OPEN | (orders.c.code == code) if code else IS_OPEN)
         .order_by(orders.c.created_at.desc())
         .limit(LOOKED_AT)
     )
     async with desk.engine.connect() as connection:
         rows = (await connection.execute(query)).mappings().all()
-    order = next((order for order in map(order_of, rows) if kind_named(order.kind).limited), None)
-    if order is None:
-        return None
+    found = [(order_of(row), row["collected"]) for row in rows]
+    return [_standing(desk, order, msisdn, collected=paid) for order, paid in found if _owner(order) == msisdn]
+
+
+def _owner(order: Order) -> Msisdn:
+    """Whose money it moves: the payer's, or what comes to somebody out of a group or our till."""
+    return order.msisdn if kind_named(order.kind).limited else order.recipient or order.msisdn
+
+
+def _standing(desk: "Orders", order: Order, seen_by: Msisdn, *, collected: bool) -> Standing:
     kind = kind_named(order.kind)
-    return Recent(
-        order.code,
-        order.kind,
-        order.amount,
-        STATES.get(order.state, "waiting"),
-        kind.party(order, msisdn),
-        _brand(desk, order),
-    )
+    state = (STATES if kind.limited else COMING)[order.state]
+    if state == "waiting" and collected:
+        state = "delivering"
+    party = kind.party(order, seen_by)
+    return Standing(order.code, order.created_at, order.amount, state, party, _brand(desk, order))
 
 
 def _brand(desk: "Orders", order: Order) -> str:

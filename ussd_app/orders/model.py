@@ -18,6 +18,9 @@ from ussd_app.operators import Kind
 if TYPE_CHECKING:
     from ussd_app.orders.course import Course
 
+OPEN = ("open", "undoing", "parked")  # an order's states before its end
+OPEN_STATES = frozenset({"waiting", "delivering", "coming", "refunding", "unclear"})  # of its Standing
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -103,6 +106,10 @@ class OrderKind(Protocol):
         """Receipts when a step has failed, before its undo (if there is anything to undo) has begun."""
         ...
 
+    def delayed(self, order: Order, asked: Kind) -> tuple[Receipt, ...]:
+        """Receipts when money of theirs is on its way a minute after it was ``asked`` for: handed on, or refunded."""
+        ...
+
     def undone(self, order: Order) -> tuple[Receipt, ...]:
         """Receipts when what was collected has gone back."""
         ...
@@ -136,6 +143,19 @@ class Asked(TypedDict):
     recipient: NotRequired[Msisdn | None]  # who else sees it among their movements
     group: NotRequired[UUID | None]  # the savings group whose accounts it touches
     network: NotRequired[str | None]  # whom their session says ``msisdn`` is with, in the aggregator's words
+    again: NotRequired[bool]  # whether it is placed though an equal one was, as the payer wants; True where not said
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """As much of an order as tells whether it may be placed, and whether an equal one was placed just now."""
+
+    kind: str
+    msisdn: Msisdn
+    amount: Money
+    recipient: Msisdn | None = None
+    group: UUID | None = None
+    bundle: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +187,13 @@ class TooFast:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """The payer ordered just this so many minutes ago, and it has not failed."""
+
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Short:
     """An account has less to spend than the order moves; nothing was written."""
 
@@ -185,15 +212,25 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
-    """The latest order of the last RECENT, as its payer sees it."""
+class Standing:
+    """Where an order stands, as the person sees it whose money it moves.
+
+    ``state``, while the order is open: ``waiting`` (for the payer's approval, as far as is known), ``delivering``
+    (it is paid), ``coming`` (money of theirs that nobody collected), ``refunding``, ``unclear`` (we look into it).
+    At its end: ``paid``, ``failed``, ``refunded``; of what was coming ``arrived`` or ``kept``.
+    """
 
     code: str
-    kind: str
+    at: datetime  # when it was placed
     amount: Money
-    state: str  # waiting | paid | failed | refunding | refunded
+    state: str
     party: str
     brand: str  # of whoever collects it
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its end is yet to come."""
+        return self.state in OPEN_STATES
 
 
 def kind_named(name: str) -> OrderKind:

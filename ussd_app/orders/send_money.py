@@ -11,7 +11,20 @@ from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.networks import Bounds
 from ussd_app.operators import Kind, Operator
-from ussd_app.orders import Leg, LimitReached, Order, Orders, Placed, Receipt, Short, Step, TooFast, floats
+from ussd_app.orders import (
+    Leg,
+    LimitReached,
+    Order,
+    Orders,
+    Placed,
+    Receipt,
+    Repeated,
+    Short,
+    Step,
+    TooFast,
+    Wanted,
+    floats,
+)
 from ussd_app.orders.steps import (
     AmountUnfit,
     Collect,
@@ -85,6 +98,7 @@ class Quote:
     recipient_name: str
     payee: Operator
     others: bool  # whether the recipient may be on another operator of ours
+    repeated: Repeated | None = None  # where the sender has ordered just this already
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +148,15 @@ async def quote(
     if payer is None or payee is None:
         return NotReachable(msisdn if payer is None else recipient)
     refused = await _refusal(orders, msisdn, recipient, amount, payer, payee)
-    if refused:
+    repeated = refused if isinstance(refused, Repeated) else None
+    if refused and not isinstance(refused, Repeated):
         return refused
     active, name = await _holder(orders, payee, recipient)
     others = len(orders.routes.of_country(recipient)) > 1
     if not active:
         return NotOnNetwork(recipient, payee) if others else NotReachable(recipient)
     charged = fee(amount, _step(payer, payee, amount.currency))
-    return Quote(charged, amount + charged, name or payee.brand, payee, others)
+    return Quote(charged, amount + charged, name or payee.brand, payee, others, repeated)
 
 
 async def place(
@@ -187,19 +202,23 @@ async def place(
 
 async def _refusal(
     orders: Orders, msisdn: Msisdn, recipient: Msisdn, amount: Money, payer: Operator, payee: Operator
-) -> LimitReached | TooFast | AmountUnfit | TooSmall | TooLarge | PayoutsPaused | None:
-    """Why neither side could do it, whoever the recipient is."""
+) -> LimitReached | TooFast | AmountUnfit | TooSmall | TooLarge | PayoutsPaused | Repeated | None:
+    """Why neither side could do it, whoever the recipient is; else Repeated where the sender has done it just now."""
     step = _step(payer, payee, amount.currency)
     unfit = misfit(amount, step, _before_fee(bounds(payer, msisdn), step), bounds(payee, recipient, out=True))
     if unfit and not isinstance(unfit, TooLarge):
         return unfit
     # Our own limits are usually the lower ones, and are told first.
-    refused = await orders.refuses("send_money", msisdn, recipient, amount) or unfit
-    if refused or (payer is payee and payee.one_float):
-        return refused
+    limited = await orders.refuses(Wanted("send_money", msisdn, amount, recipient))
+    if isinstance(limited, LimitReached | TooFast):
+        return limited
+    if unfit:
+        return unfit
+    if payer is payee and payee.one_float:
+        return limited
     async with orders.engine.begin() as connection:
         short = await floats.refuses(connection, orders, payee.name, amount)
-    return PayoutsPaused(payee.brand) if short else None
+    return PayoutsPaused(payee.brand) if short else limited
 
 
 async def _parties(

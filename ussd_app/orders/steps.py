@@ -128,6 +128,10 @@ class Collecting(OrderKind, Protocol):
         own = self.unreceivable if reason in RECIPIENTS_OWN else ""
         return (Receipt(own or self.undeliverable, order.msisdn),)
 
+    def delayed(self, order: Order, asked: Kind) -> tuple[Receipt, ...]:
+        """The payer need not pay again: it is being delivered, or on its way back."""
+        return (Receipt("money_going_back" if asked is Kind.REFUND else "being_delivered", order.msisdn),)
+
     def undone(self, order: Order) -> tuple[Receipt, ...]:
         """The payer has it back."""
         return (Receipt("money_refunded", order.msisdn),)
@@ -160,6 +164,10 @@ class PayingOut(OrderKind, Protocol):
     def failed(self, order: Order, step: str, reason: Reason) -> tuple[Receipt, ...]:  # noqa: ARG002 - the same
         """None beside the notice."""
         return ()
+
+    def delayed(self, order: Order, asked: Kind) -> tuple[Receipt, ...]:  # noqa: ARG002 - it is never refunded
+        """Whoever gets it is told that it comes."""
+        return (Receipt("payout_coming", order.recipient or order.msisdn),)
 
     def undone(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - nothing was collected
         """None: it never is."""

@@ -75,6 +75,10 @@ class TillBack(OrderKind):
         """It is still with us."""
         return (Receipt("till_not_sent_back", order.msisdn),)
 
+    def delayed(self, order: Order, asked: Kind) -> tuple[Receipt, ...]:  # noqa: ARG002 - it is never refunded
+        """It is on its way back to them."""
+        return (Receipt("till_coming_back", order.msisdn),)
+
     def undone(self, order: Order) -> tuple[Receipt, ...]:  # noqa: ARG002 - nothing was collected
         """None: it never is."""
         return ()

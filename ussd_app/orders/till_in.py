@@ -13,7 +13,7 @@ from ussd_app.groups import books, kinds, members
 from ussd_app.groups.model import Group, Member
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
-from ussd_app.orders import LimitReached, Order, Orders, Placed, Short, Step, TooFast, contribution
+from ussd_app.orders import LimitReached, Order, Orders, Placed, Repeated, Short, Step, TooFast, contribution
 from ussd_app.orders.contribution import Contribution, NotMember, NotOpen
 from ussd_app.orders.course import Course
 from ussd_app.orders.till_back import Gone, earlier
@@ -85,6 +85,6 @@ async def _place(
         group=group.id,
         details={"recipient_name": group.name, "member": str(member.id), "deposit": str(found.id)},
     )
-    if isinstance(placed, Short):
-        raise LookupError(f"{placed.account} has too little for deposit {found.id}")  # noqa: TRY004 - a result, no type
+    if isinstance(placed, Short | Repeated):
+        raise LookupError(f"{placed} for deposit {found.id}")  # noqa: TRY004 - a result, no type
     return placed

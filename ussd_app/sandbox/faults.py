@@ -36,7 +36,7 @@ Name = Literal[
     "reordered_report",
     # Of the business:
     "late_success",  # fails as expired, succeeds `seconds` later
-    "queued_for_ever",  # a delivery or an insight that is taken and never ends
+    "queued_for_ever",  # a movement, a delivery or an insight that is taken and never ends
     "failed_after_accepted",  # a delivery that is taken and fails
 ]
 

@@ -20,6 +20,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from ussd_app.tables.base import Moment, metadata
 
+OPEN = text("state IN ('open', 'undoing', 'parked')")  # few, and looked for whenever somebody dials
+
 orders = Table(
     "orders",
     metadata,
@@ -28,7 +30,7 @@ orders = Table(
     Column("digest", Text, nullable=False),  # of what was asked: the same run with other words is an error
     Column("code", Text, nullable=False, unique=True),  # eight digits people can read out; the last is a check digit
     Column("kind", Text, nullable=False),
-    Column("state", Text, nullable=False),  # open | done | undone | failed | parked
+    Column("state", Text, nullable=False),  # open | undoing | parked | done | undone | failed
     Column("msisdn", Text, nullable=False),  # who asked
     Column("recipient", Text),  # who else sees it among their movements
     Column("language", Text, nullable=False),
@@ -41,6 +43,8 @@ orders = Table(
     Column("finished_at", Moment),
     Index("ix_orders_msisdn_created_at", "msisdn", "created_at"),
     Index("ix_orders_recipient_finished_at", "recipient", "finished_at"),
+    Index("ix_orders_msisdn_open", "msisdn", postgresql_where=OPEN),
+    Index("ix_orders_recipient_open", "recipient", postgresql_where=OPEN),
 )
 
 payments = Table(

@@ -162,6 +162,8 @@ class Payments:
                 payment.told.set()  # nobody need wait for a callback that will not come
             else:
                 later(fate.after, partial(self._decided, payment, fate.reason))
+        elif self._country.faults.take(payment.resource.point, "queued_for_ever"):
+            payment.told.set()
         elif payment.resource.kind == "collection":
             message = payment.order.payer_message
             seconds = self._switches.prompt_seconds
