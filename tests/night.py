@@ -19,12 +19,12 @@ from redis.asyncio import Redis
 from sqlalchemy import Row, RowMapping, TextClause, select
 
 from ussd_app.app import Application
-from ussd_app.errors import Reason
 from ussd_app.money import Money
-from ussd_app.movement import Failed, Kind, Succeeded
+from ussd_app.movement import Kind
 from ussd_app.msisdn import CURRENCIES, Msisdn
 from ussd_app.orders import Placed, send_money
 from ussd_app.payments import floats
+from ussd_app.payments.decisions import Decision
 from ussd_app.providers import airtel
 from ussd_app.tables import audit, payment_events, payments
 
@@ -181,9 +181,8 @@ class Night:
             ended = [each["status"] for each in movements if is_of(each, row)]
             assert unknowable(row, ended), dict(row)
             self.found[f"{row['operator']} {row['kind']} {' '.join(ended) or 'unheard of'}"] += 1
-            moved = Succeeded(row["receipt"] or "", Money(row["amount"], row["currency"]))
-            finding = moved if "succeeded" in ended else Failed(Reason.EXPIRED)
-            await self.application.orders.decide(row["id"], finding, "a person")
+            receipt = row["receipt"] or f"of {row['id']}" if "succeeded" in ended else None
+            assert await self.application.orders.decide(row["id"], Decision("a person", receipt)) is None
         return list(parked)
 
     async def movements(self) -> list[dict[str, str]]:

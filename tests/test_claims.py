@@ -16,6 +16,7 @@ from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Status, Succeeded
 from ussd_app.payments import claims
+from ussd_app.payments.decisions import Decision
 from ussd_app.tables import audit, callbacks
 
 HOUR = 3600
@@ -115,9 +116,8 @@ async def test_above_the_limit_a_person_decides(desk: Desk, body: dict[str, str]
     assert alerts == [claims.OVER]
     assert desk.outbox.templates == ["still_waiting"]
     row = await desk.payment("disburse")
-    money = Money(row.amount, row.currency)
-    finding = Succeeded("FROM-STATEMENT", money) if "paid" in body else Failed(Reason.INTERNAL)
-    await desk.orders.decide(row.id, finding, "the treasurer")
+    word = Decision("the treasurer", "FROM-STATEMENT" if "paid" in body else None)
+    assert await desk.orders.decide(row.id, word) is None
     await desk.run(30)
     assert await desk.order_states() == ["done" if "paid" in body else "undoing"]
 

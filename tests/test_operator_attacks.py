@@ -24,7 +24,8 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Pending, Request, Succeeded, airtel
 from ussd_app.orders import Placed, floats
 from ussd_app.orders.model import order_of
-from ussd_app.payments import claims
+from ussd_app.payments import claims, decisions
+from ussd_app.payments.decisions import Decision, Undecided
 from ussd_app.providers.airtel import written
 from ussd_app.tables import audit, orders, payments
 from ussd_app.web.doors import Door, secret_of
@@ -60,9 +61,8 @@ async def test_of_two_people_who_decide_one_payment_one_has(desk: Desk) -> None:
     await paying_out(desk)
     await told(desk, "disburse", {"paid": "50.00"})
     row = await desk.payment("disburse")
-    money = Money(row.amount, row.currency)
-    assert await desk.orders.decide(row.id, Failed(Reason.INTERNAL), "the treasurer")
-    assert not await desk.orders.decide(row.id, Succeeded("FROM-STATEMENT", money), "somebody else")
+    assert await desk.orders.decide(row.id, Decision("the treasurer", None)) is None
+    assert await desk.orders.decide(row.id, Decision("somebody else", None)) == Undecided(decisions.FAILED)
     assert (await desk.payment("disburse")).state == "failed"
     assert await desk.order_states() == ["undoing"]
     async with desk.engine.connect() as connection:
@@ -70,12 +70,11 @@ async def test_of_two_people_who_decide_one_payment_one_has(desk: Desk) -> None:
         assert list((await connection.execute(decided)).scalars()) == ["the treasurer"]
 
 
-@pytest.mark.parametrize("finding", [Failed(Reason.INTERNAL), Succeeded("FROM-STATEMENT", Money.of("50", "GHS"))])
-async def test_nobody_decides_what_is_under_way(desk: Desk, finding: Succeeded | Failed) -> None:
-    """A callback or an answer of the operator's was faster, or is still to come."""
+async def test_nobody_calls_failed_what_is_under_way(desk: Desk) -> None:
+    """A callback or an answer of the operator's is still to come, and the money may leave a minute later."""
     await paying_out(desk)
     row = await desk.payment("disburse")
-    assert not await desk.orders.decide(row.id, finding, "the treasurer")
+    assert isinstance(await desk.orders.decide(row.id, Decision("the treasurer", None)), Undecided)
     assert (await desk.payment("disburse")).state == "pending"
 
 

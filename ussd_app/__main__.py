@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, TypeVar
-from uuid import UUID
 
 import typer
 import uvicorn
@@ -234,13 +233,13 @@ def parked() -> None:
 
 @cli.command()
 def decide(
-    payment: Annotated[UUID, typer.Argument(help="its id, as `parked` shows it")],
+    payment: Annotated[str, typer.Argument(help="its id, as `parked` shows it, or the code of its order")],
     by: Annotated[str, typer.Option(help="who decides, for the audit")],
-    receipt: Annotated[str, typer.Option(help="the operator's own id of it, from its statement")] = "",
+    receipt: Annotated[str, typer.Option(help="the operator's own id of it, from its statement: with --paid")] = "",
     *,
     paid: Annotated[bool, typer.Option("--paid/--unpaid", help="what the operator's statement shows")],
 ) -> None:
-    """Make a parked payment final by hand: its order goes on, or what was collected goes back."""
+    """Book by hand what the operator's statement shows of a payment; docs/running.md has what becomes of it."""
     _run(lambda application: treasury.decide(application, payment, paid=paid, receipt=receipt, by=by))
 
 

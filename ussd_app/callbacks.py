@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import RowMapping, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ussd_app.movement import CallbackNote
+from ussd_app.movement import CallbackNote, Failed
 from ussd_app.payments import SUCCESSES, Payments, claims, floats, schedule
 from ussd_app.tables import callbacks, payments
 from ussd_app.till import Tills
@@ -25,8 +25,8 @@ class Callbacks:
         async with self.payments.engine.begin() as connection:
             note = self.payments.providers[provider].parse_callback(path, body)
             values = {
-                "provider": provider, "path": path, "payment": note.reference, "content_type": content_type,
-                "body": body, "received_at": self.payments.clock.now(),
+                "provider": provider, "path": path, "payment": note.reference, "external_id": note.external_id,
+                "content_type": content_type, "body": body, "received_at": self.payments.clock.now(),
             }  # fmt: skip
             await connection.execute(callbacks.insert().values(values))
             if path.startswith(DEPOSIT) and note.external_id:
@@ -36,17 +36,19 @@ class Callbacks:
             elif note.balance is not None:
                 await floats.told(connection, self.payments, provider, path.rpartition("/")[2], note.balance)
             elif reference := note.reference or await self._named(connection, provider, note):
-                await self._of_payment(connection, provider, reference, note)
+                await self._name(connection, provider, reference, note.external_id)
+                row = await self.payments.find(connection, provider, reference)
+                if row:
+                    await self._of_payment(connection, row, path, note)
 
-    async def _of_payment(
-        self, connection: AsyncConnection, provider: str, reference: UUID, note: CallbackNote
-    ) -> None:
-        await self._name(connection, provider, reference, note.external_id)
-        row = await self.payments.find(connection, provider, reference)
-        if row:
-            if not await claims.complete(connection, row, note.status):
-                await self.payments.alert(connection, claims.TWICE, payment=str(reference))
-            await self.plan_confirm(connection, reference)
+    async def _of_payment(self, connection: AsyncConnection, row: RowMapping, path: str, note: CallbackNote) -> None:
+        if not await claims.complete(connection, row, note.status):
+            await self.payments.alert_once(connection, row["id"], claims.TWICE)
+        # Where a query tells, its word was the last; elsewhere nobody would ask again about what has succeeded.
+        proved = row["state"] == "succeeded" and self.payments.mute(row)
+        if proved and isinstance(note.status, Failed) and claims.proves(path, note, row):
+            await self.payments.alert_once(connection, row["id"], claims.DENIED)
+        await self.plan_confirm(connection, row["id"])
 
     async def _named(self, connection: AsyncConnection, provider: str, note: CallbackNote) -> UUID | None:
         """The payment that a provider calls by an id of its own, once it has told us that id."""

@@ -49,6 +49,13 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed(Pending):
+    """A callback's word that it moved, which does not say how much: no end, but it contradicts a failure."""
+
+    receipt: str = ""  # the provider's own id, where the callback names one
+
+
+@dataclass(frozen=True, slots=True)
 class Succeeded:
     """It moved: final. ``amount`` is what the provider says moved; ``receipt`` is its own id."""
 
@@ -111,7 +118,7 @@ class Provider(Protocol):
 
 
 @runtime_checkable
-class Unqueried(Protocol):
+class Unqueried(Provider, Protocol):
     """A provider with kinds of which no query tells, only callbacks (design.md law 10)."""
 
     unqueried: frozenset[Kind]

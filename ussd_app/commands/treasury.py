@@ -1,19 +1,23 @@
 """What a treasurer books by hand (`float`), and what only a person may decide (`parked`, `decide`, `refund`)."""
 
+import re
 from uuid import UUID
 
 import typer
-from sqlalchemy import select
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.app import Application
-from ussd_app.errors import Reason
 from ussd_app.money import InvalidAmount, Money
-from ussd_app.movement import Failed, Kind, Succeeded
+from ussd_app.movement import Kind
 from ussd_app.msisdn import CURRENCIES, Msisdn
 from ussd_app.payments import claims, floats
+from ussd_app.payments.decisions import Decision, in_doubt
+from ussd_app.payments.life import FINAL
 from ussd_app.tables import orders, payments
 
 ACCOUNTS = (Kind.COLLECTION, Kind.DISBURSEMENT)
+RECEIPT = re.compile(r"[!-~]{1,64}")  # of any operator
 MOST = 10**12  # major units, booked at once: the books hold ten thousand times as many
 
 
@@ -55,13 +59,15 @@ async def put(application: Application, operator: str, amount: str, side: str, n
 
 
 async def parked(application: Application) -> None:
-    """Every payment that waits for a person, and what callbacks have claimed about it."""
+    """Every payment that waits for a person, failed ones that may have moved too, and what callbacks have claimed."""
     async with application, application.engine.connect() as connection:
-        query = select(payments).where(payments.c.state == "parked").order_by(payments.c.created_at)
-        for row in (await connection.execute(query)).mappings():
+        waiting = (payments.c.state == "parked") | in_doubt()
+        query = select(payments).where(waiting).order_by(payments.c.created_at)
+        for row in (await connection.execute(query)).mappings().all():
             money, whose = Money(row["amount"], row["currency"]), Msisdn(row["msisdn"]).masked
-            typer.echo(f"{row['id']} {row['operator']} {row['kind']} of {money}, {whose}, ref {row['label']}")
-            for claim in await claims.of(connection, row, application.payments.providers[row["operator"]]):
+            failed = ", booked as failed" if row["state"] == "failed" else ""
+            typer.echo(f"{row['id']} {row['operator']} {row['kind']} of {money}, {whose}, ref {row['label']}{failed}")
+            for claim in await claims.told(connection, row, application.payments.providers[row["operator"]]):
                 typer.echo(f"  a callback said {claim}")
         for row in (await connection.execute(select(orders).where(orders.c.state == "parked"))).mappings():
             if await application.orders.refund_failed(connection, row["id"]):
@@ -78,21 +84,40 @@ async def refund(application: Application, code: str, by: str) -> None:
     typer.echo(f"{code}: its refund is asked for again")
 
 
-async def decide(application: Application, payment: UUID, *, paid: bool, receipt: str, by: str) -> None:
-    """Make a parked payment final as its operator's own statement shows it: its order goes on, or is undone."""
+async def decide(application: Application, named: str, *, paid: bool, receipt: str, by: str) -> None:
+    """Book what the operator's own statement shows of a payment, which its id names, or the code of its order."""
+    receipt = receipt.strip()
     if not by.strip():
         raise TreasuryError("say who decides")
+    if paid and not RECEIPT.fullmatch(receipt):
+        raise TreasuryError("--paid needs --receipt, the operator's own id of it: up to 64 characters without blanks")
+    if receipt and not paid:
+        raise TreasuryError("--receipt is of what was paid: --unpaid has none")
     async with application:
         async with application.engine.connect() as connection:
-            query = select(payments).where(payments.c.id == payment, payments.c.state == "parked")
-            row = (await connection.execute(query)).mappings().one_or_none()
-        if row is None:
-            raise TreasuryError(f"no parked payment {payment}")
-        money = Money(row["amount"], row["currency"])
-        end = Succeeded(receipt, money) if paid else Failed(Reason.INTERNAL, "decided by a person")
-        if not await application.orders.decide(payment, end, by.strip()):
-            raise TreasuryError(f"{payment} has just been decided by somebody else")
-    typer.echo(f"{payment}: {'paid' if paid else 'not paid'}")
+            row = await _named(connection, named.strip())
+        undecided = await application.orders.decide(row["id"], Decision(by.strip(), receipt if paid else None))
+        if undecided:
+            raise TreasuryError(f"{row['id']} ({row['state']} {row['kind']}) {undecided.why}")
+    typer.echo(f"{row['id']}: {'paid' if paid else 'not paid'}")
+
+
+async def _named(connection: AsyncConnection, named: str) -> RowMapping:
+    """The payment of this id, or of an order's payments the one that waits for a word; raises TreasuryError."""
+    try:
+        found = payments.c.id == UUID(named)
+    except ValueError:
+        found = payments.c.label == named
+    query = select(payments, in_doubt().label("in_doubt")).where(found).order_by(payments.c.created_at)
+    rows = (await connection.execute(query)).mappings().all()
+    waiting = [row for row in rows if row["state"] == "parked" or row["in_doubt"]]
+    for those in (rows, waiting, [row for row in rows if row["state"] not in FINAL]):
+        if len(those) == 1:
+            return those[0]
+    if not rows:
+        raise TreasuryError(f"no payment {named}, and no order of that code")
+    listed = ", ".join(f"{row['id']} ({row['state']} {row['kind']})" for row in rows)
+    raise TreasuryError(f"order {named} has several payments, name one: {listed}")
 
 
 def _ours(application: Application, operator: str) -> None:

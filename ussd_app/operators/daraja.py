@@ -327,14 +327,14 @@ class Operator:
 def _prompt(told: Told) -> Status:
     """The end of a prompt; a code nobody listed is a failure here, where the query has the last word (section 3.2)."""
     if told.code == daraja.DONE:
-        return Succeeded(told.receipt, told.amount)
+        return daraja.done(told)
     if told.code in {"", daraja.UNDER_WAY}:
         return Pending(told.raw)
     return Failed(PROMPTS.get(told.code, Reason.INTERNAL), told.raw)
 
 
 def _payout(told: Told) -> Status:
-    """The end of a payout or a reversal, final only as listed; raises Unknown where a success has no amount."""
+    """The end of a payout or a reversal, final only as listed, and a success only where it says how much."""
     if told.code == daraja.DONE:
-        return Succeeded(told.receipt, told.amount)
+        return daraja.done(told)
     return Failed(PAYOUTS[told.code], told.raw) if told.code in PAYOUTS else Pending(told.raw)

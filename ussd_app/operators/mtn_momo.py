@@ -21,14 +21,16 @@ from ussd_app.config import Calling
 from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.http import Answer
 from ussd_app.money import Money
+from ussd_app.movement import Claimed
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.providers.client import OUTAGES, Client, fetched, money, plain, short
 from ussd_app.providers.tokens import Token, Tokens, account
 
 # Final only if listed here as Succeeded or Failed; every other word is pending (wire/momo.md section 1.7).
+PAID = "SUCCESSFUL"
 STATUSES: Mapping[str, type[Status]] = {
-    "CREATED": Pending, "PENDING": Pending, "SUCCESSFUL": Succeeded,
+    "CREATED": Pending, "PENDING": Pending, PAID: Succeeded,
     "FAILED": Failed, "REJECTED": Failed, "TIMEOUT": Failed, "EXPIRED": Failed,
 }  # fmt: skip
 
@@ -207,7 +209,10 @@ class Operator:
         try:
             return CallbackNote(reference, _status(_told(Answer(200, {}, body))))
         except Unknown as error:
-            return CallbackNote(reference, Pending(error.detail))
+            told = Answer(200, {}, body).json()
+            paid = isinstance(told, dict) and told.get("status") == PAID
+            receipt = short(told.get("financialTransactionId", "")) if paid else ""
+            return CallbackNote(reference, Claimed(error.detail, receipt=receipt) if paid else Pending(error.detail))
 
     async def token(self, product: str, refused: str | None = None) -> str:
         """An access token of one product, cached; ``refused`` is one that was just answered with 401."""

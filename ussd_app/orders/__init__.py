@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ussd_app import codes
 from ussd_app.groups import books
 from ussd_app.msisdn import Msisdn
-from ussd_app.operators import Failed, Kind, Pending, Succeeded
+from ussd_app.operators import Kind, Pending
 from ussd_app.orders import floats, history, limits
 from ussd_app.orders.course import Course
 from ussd_app.orders.model import (
@@ -41,7 +41,8 @@ from ussd_app.orders.model import (
     order_of,
 )
 from ussd_app.payments import Change, Finding
-from ussd_app.payments.life import Decided
+from ussd_app.payments.decisions import Decision, Undecided
+from ussd_app.payments.life import FINAL
 from ussd_app.tables import audit, orders, payments
 
 __all__ = [
@@ -120,9 +121,18 @@ class Orders(Course):
         """Job: ask for its state because a callback came."""
         await self._settle(payment, await self.payments.confirm(payment))
 
-    async def decide(self, payment: UUID, end: Succeeded | Failed, by: str) -> bool:
-        """Book what a person has read of a parked payment in its operator's own statement; False where it is none."""
-        return await self._settle(payment, Decided(end, by)) is not None
+    async def decide(self, payment: UUID, decision: Decision) -> Undecided | None:
+        """Book what a person has read of a payment in its operator's own statement; Undecided says why not."""
+        self.clock.point("decide.before_commit")
+        async with self.engine.begin() as connection:
+            order = await self._locked(connection, payment)
+            decided = await self.payments.decide(connection, payment, decision)
+            if isinstance(decided, Undecided):
+                return decided
+            await self._carry_on(connection, order, decided)
+            self.clock.point("decide.in_commit")
+        self.clock.point("decide.after_commit")
+        return None
 
     async def refund_again(self, code: str, by: str) -> bool:
         """Ask once more, on a person's word, for a refund that has failed; False where no order waits for that."""
@@ -151,29 +161,36 @@ class Orders(Course):
         """What this person last sent, received or got back, newest first."""
         return await history.movements(self, msisdn, limit)
 
-    async def _settle(self, payment: UUID, status: Finding | None) -> Change | None:
+    async def _settle(self, payment: UUID, status: Finding | None) -> None:
         if status is None or isinstance(status, Pending):
-            return None
+            return
         self.clock.point("settle.before_commit")
         async with self.engine.begin() as connection:
-            # Order before payment, always: two jobs of one order wait here, not for each other.
-            of = select(payments.c.order_id).where(payments.c.id == payment).scalar_subquery()
-            # Rows that only name the order may still be written: who holds a group may have to (contributions.release).
-            locked = select(orders).where(orders.c.id == of).with_for_update(key_share=True)
-            row = (await connection.execute(locked)).mappings().one()
-            order = order_of(row)
-            if order.group:
-                await books.lock(connection, order.group)
-            await self.lock_accounts(connection, order)
+            order = await self._locked(connection, payment)
             change = await self.payments.settle(connection, payment, status)
             if change:
-                if change.became != "parked":
-                    chosen = change.payment["step"] == order.details.get("chosen")
-                    await self.routes.settled(connection, change.payment, change.reason, chosen=chosen)
-                await self._advance(connection, order, change)
+                await self._carry_on(connection, order, change)
             self.clock.point("settle.in_commit")
         self.clock.point("settle.after_commit")
-        return change
+
+    async def _locked(self, connection: AsyncConnection, payment: UUID) -> Order:
+        """The order of a payment, with all that its settling may touch."""
+        # Order before payment, always: two jobs of one order wait here, not for each other.
+        of = select(payments.c.order_id).where(payments.c.id == payment).scalar_subquery()
+        # Rows that only name the order may still be written: who holds a group may have to (contributions.release).
+        locked = select(orders).where(orders.c.id == of).with_for_update(key_share=True)
+        row = (await connection.execute(locked)).mappings().one()
+        order = order_of(row)
+        if order.group:
+            await books.lock(connection, order.group)
+        await self.lock_accounts(connection, order)
+        return order
+
+    async def _carry_on(self, connection: AsyncConnection, order: Order, change: Change) -> None:
+        if change.became in FINAL:
+            chosen = change.payment["step"] == order.details.get("chosen")
+            await self.routes.settled(connection, change.payment, change.reason, chosen=chosen)
+        await self._advance(connection, order, change)
 
     async def _placed(self, connection: AsyncConnection, values: dict[str, Any]) -> Placed | None:
         query = select(orders.c.code, orders.c.digest).where(orders.c.run == values["run"])

@@ -64,17 +64,13 @@ class Course:
         kind = kind_named(order.kind)
         step = change.payment["step"]
         if change.became == "parked":
-            await self._finish(connection, order, "parked", kind.unresolved(order))
+            await self._finish(connection, order, "parked", kind.unresolved(order), about=step)
+        elif change.became in {"doubted", "undoubted"}:
+            await self._advance_doubt(connection, order, kind, change)
         elif step.startswith(UNDO):
             await self._advance_undo(connection, order, kind, change)
         elif change.became == "late":
-            await self.payments.book_late(connection, change.payment)
-            if change.payment["kind"] == Kind.COLLECTION:
-                await self._undo(connection, order)
-            elif await self.refund_failed(connection, order.id):
-                await self._finish(connection, order, "done", kind.done(order), change.handed_over)
-            else:
-                await self._settled(connection, order, "late")
+            await self._advance_late(connection, order, kind, change)
         elif change.became == "succeeded":
             following = [s.name for s in kind.steps].index(step) + 1
             if following < len(kind.steps):
@@ -85,6 +81,31 @@ class Course:
         elif change.became == "failed" and change.reason:
             await self._tell(connection, order, kind.failed(order, step, change.reason))
             await self._undo(connection, order)
+
+    async def _advance_late(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
+        await self.payments.book_late(connection, change.payment)
+        if change.payment["kind"] == Kind.COLLECTION:
+            await self._undo(connection, order)
+        elif await self.refund_failed(connection, order.id):
+            await self._finish(connection, order, "done", kind.done(order), change.handed_over)
+        else:
+            await self._settled(connection, order, "late")
+            if _waits(order, kind, change):
+                await self._state(connection, order, "done")
+                await self._tell(connection, order, kind.done(order), change.handed_over)
+
+    async def _advance_doubt(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
+        """A failure may have been none: its order waits for a person where it is over, and they are told so.
+
+        Where what was collected goes back, or has, nobody has lost anything by it but us.
+        """
+        step = change.payment["step"]
+        if change.became == "doubted" and order.state == "failed":
+            await self._state(connection, order, "parked")
+            await self._tell(connection, order, kind.unresolved(order), about=step)
+        elif change.became == "undoubted" and change.reason and _waits(order, kind, change):
+            await self._state(connection, order, "failed")
+            await self._tell(connection, order, kind.failed(order, step, change.reason), about="decided")
 
     async def _advance_undo(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
         # What came late was booked as owed to us while this refund was under way: what was collected pays for it.
@@ -98,7 +119,7 @@ class Course:
             return
         if change.became == "failed":
             await self.payments.alert(connection, "refund refused", order=str(order.id), reason=str(change.reason))
-            await self._finish(connection, order, "parked", kind.unresolved(order))
+            await self._finish(connection, order, "parked", kind.unresolved(order), about=change.payment["step"])
             return
         if change.became == "late":
             await self.payments.book_late(connection, change.payment)
@@ -211,13 +232,14 @@ class Course:
         state: str,
         receipts: tuple[Receipt, ...],
         handed_over: str = "",
+        about: str = "",
     ) -> None:
         if state == "done" and order.fee:
             clearing, now = ledger.clearing_account(order.id), self.clock.now()
             await ledger.move(connection, clearing, ledger.FEES, order.fee, order=order.id, reason="fee earned", at=now)
         await self._state(connection, order, state)
         await self._settled(connection, order, state)
-        await self._tell(connection, order, receipts, handed_over)
+        await self._tell(connection, order, receipts, handed_over, about)
 
     async def _settled(self, connection: AsyncConnection, order: Order, state: str) -> None:
         kind = kind_named(order.kind)
@@ -235,6 +257,7 @@ class Course:
         receipts: tuple[Receipt, ...],
         handed_over: str = "",
         event: str | None = None,
+        about: str = "",  # tells two of one template apart, of which one order may need both
     ) -> None:
         """Queue an order's SMS: each template once, or where an ``event`` is named one of them for it."""
         own = {"reference": order.code, "at": self.clock.now(), "handed_over": handed_over}
@@ -242,7 +265,7 @@ class Course:
         for receipt in receipts:
             await self.messages.queue(
                 connection,
-                key=f"{order.id}:{event or receipt.template}:{receipt.msisdn.digits}",
+                key=f"{order.id}:{event or receipt.template}:{receipt.msisdn.digits}{f':{about}' if about else ''}",
                 msisdn=receipt.msisdn,
                 template=receipt.template,
                 language=await self._language(connection, receipt.msisdn) or order.language,
@@ -254,3 +277,8 @@ class Course:
         """What somebody we know reads."""
         query = select(subscribers.c.language).where(subscribers.c.msisdn == msisdn)
         return (await connection.execute(query)).scalar_one_or_none()
+
+
+def _waits(order: Order, kind: OrderKind, change: Change) -> bool:
+    """Whether an order that had nothing to give back waits for a person, because its first failure is in doubt."""
+    return order.state == "parked" and change.payment["step"] == kind.steps[0].name

@@ -13,12 +13,14 @@ from sqlalchemy import RowMapping, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import ledger, metrics
+from ussd_app.errors import Reason
 from ussd_app.ledger import Insufficient
 from ussd_app.money import Money
-from ussd_app.movement import Failed, Kind, Succeeded, Unqueried
+from ussd_app.movement import Failed, Kind, Succeeded
 from ussd_app.msisdn import Msisdn
-from ussd_app.payments import claims, schedule
-from ussd_app.payments.life import SUCCESSES, Change, Decided, Finding, Refused, Unresolved
+from ussd_app.payments import claims, decisions, schedule
+from ussd_app.payments.decisions import Decision, Undecided
+from ussd_app.payments.life import SUCCESSES, Change, Finding, Refused, Unresolved
 from ussd_app.payments.rows import RECEIPT
 from ussd_app.payments.sending import Sending
 from ussd_app.tables import audit, payments
@@ -102,22 +104,21 @@ class Payments(Sending):
             row = await self._row(connection, payment)
             if row is None or row["state"] in SUCCESSES:
                 return None
-            provider = self.providers[row["operator"]]
-            if isinstance(provider, Unqueried) and row["kind"] in provider.unqueried:
-                return claims.believed(await claims.of(connection, row, provider), row, provider)
-        return await self._ask(row)
+            mute = self.mute(row)
+            told = await claims.of(connection, row, mute) if mute else []
+        found = claims.believed(told, row, mute) if mute else await self._ask(row)
+        if row["state"] == "failed" and not isinstance(found, Succeeded | Unresolved):
+            return Failed(Reason(row["reason"]))  # as it was booked: a claim that it moved contradicts it
+        return found
 
     async def settle(self, connection: AsyncConnection, payment: UUID, status: Finding) -> Change | None:
         """Book a final status inside the order's commit; None where it changes nothing any more."""
         row = await self._lock(connection, payment)
-        if isinstance(status, Decided):
-            if row["state"] != "parked":
-                return None  # somebody else, or the operator's own word, was faster
-            detail = {"payment": str(payment), "by": status.by, "found": type(status.end).__name__}
-            await connection.execute(audit.insert().values(at=self.clock.now(), event="decided", detail=detail))
-            status = status.end
         if isinstance(status, Succeeded):
-            return await self._succeeded(connection, row, status)
+            change = await self._succeeded(connection, row, status)
+            if change and change.became == "succeeded" and self.mute(row):
+                await self._denied(connection, row)
+            return change
         if isinstance(status, Refused):
             # Refused now says nothing of an earlier attempt that may have been taken, nor of a later one.
             fails = row["state"] in {"created", "sent"} and row["attempts"] == status.attempt and not row["doubtful"]
@@ -125,11 +126,29 @@ class Payments(Sending):
         if isinstance(status, Failed):
             return await self._failed(connection, row, status)
         if isinstance(status, Unresolved):
-            parked = await self._set(connection, row, "park")
-            if parked or row["state"] == "failed":  # it may have moved after all, which nobody may book by themselves
-                await self.alert(connection, status.why, payment=str(payment), step=row["step"])
-            return Change(row, "parked") if parked else None
+            return await self._doubted(connection, row, status.why)
         return None
+
+    async def decide(self, connection: AsyncConnection, payment: UUID, decision: Decision) -> Change | Undecided:
+        """Book a person's word inside the order's commit, as decisions.TABLE has it."""
+        row = await self._lock(connection, payment)
+        why = await decisions.refusal(connection, row, decision)
+        if why:
+            return Undecided(why)
+        said = {"by": decision.by, "found": decision.word, "receipt": decision.receipt or "", "was": row["state"]}
+        detail = {"payment": str(payment), **said}
+        await connection.execute(audit.insert().values(at=self.clock.now(), event="decided", detail=detail))
+        await self._event(connection, payment, "decided", said)
+        if decision.receipt is not None:
+            moved = Succeeded(decision.receipt, Money(row["amount"], row["currency"]))
+            change = await self._succeeded(connection, row, moved)
+        elif row["state"] == "failed":
+            change = Change(row, "undoubted", Reason(row["reason"]))
+        else:
+            change = await self._fail(connection, row, Failed(Reason.INTERNAL, "decided by a person"))
+        if change is None:
+            raise LookupError(f"payment {payment} is {row['state']}, where {decision.word} is to be booked")
+        return change
 
     async def _succeeded(self, connection: AsyncConnection, row: RowMapping, status: Succeeded) -> Change | None:
         if status.amount != Money(row["amount"], row["currency"]):
@@ -151,14 +170,38 @@ class Payments(Sending):
         self, connection: AsyncConnection, row: RowMapping, status: Succeeded
     ) -> Change | None:
         """A person is told once, whatever the payment was; nothing is booked before they have looked."""
-        parked = await self._set(connection, row, "park", receipt=status.receipt)
-        if not parked and (row["state"] != "failed" or row["receipt"]):
+        change = await self._doubted(connection, row, "another amount moved", moved=str(status.amount))
+        if change:
+            await connection.execute(update(payments).where(payments.c.id == row["id"]).values(receipt=status.receipt))
+        return change
+
+    async def _doubted(self, connection: AsyncConnection, row: RowMapping, what: str, **detail: str) -> Change | None:
+        """Hand over to a person, who is told once: what is not final waits for them, and a failure is in doubt."""
+        parked = await self._set(connection, row, "park")
+        if not parked and row["state"] != "failed":
             return None
-        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(receipt=status.receipt))
-        await self.alert(connection, "another amount moved", payment=str(row["id"]), moved=str(status.amount))
-        return Change(row, "parked") if parked else None
+        new = await self.alert_once(connection, row["id"], what, step=row["step"], **detail)
+        if parked:
+            return Change(row, "parked")
+        return Change(row, "doubted") if new else None
+
+    async def _denied(self, connection: AsyncConnection, row: RowMapping) -> None:
+        """Tell a person where only callbacks tell, and they differ: the one that says paid was believed."""
+        told = await claims.of(connection, row, self.providers[row["operator"]])
+        if any(isinstance(claim, Failed) for claim in told):
+            await self.alert_once(connection, row["id"], claims.DENIED, step=row["step"])
 
     async def _failed(self, connection: AsyncConnection, row: RowMapping, status: Failed) -> Change | None:
+        """Book a failure, unless a callback says that it moved: not knowing is not failing."""
+        claim = await claims.paid(connection, row, self.providers[row["operator"]])
+        if claim is None:
+            return await self._fail(connection, row, status)
+        detail = {"claimed": claim.receipt, "found": status.reason}
+        if row["state"] == "parked":
+            await self.alert_once(connection, row["id"], claims.CONTRADICTED, step=row["step"], **detail)
+        return await self._doubted(connection, row, claims.CONTRADICTED, **detail)
+
+    async def _fail(self, connection: AsyncConnection, row: RowMapping, status: Failed) -> Change | None:
         now = self.clock.now()
         reason = await claims.reason(connection, row, self.providers[row["operator"]], status.reason)
         if not await self._set(connection, row, "fail", reason=reason, final_at=now):

@@ -1,29 +1,57 @@
-"""What callbacks have claimed about a payment: its receipt and, where no query tells, its end (design.md law 10)."""
+"""What callbacks have claimed about a payment: its receipt and, where no query tells, its end (design.md law 10).
+
+Where a query tells, a claim that it moved is no proof of that, and yet enough to doubt a failure by.
+"""
 
 from collections.abc import Iterable
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import RowMapping, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.errors import Reason
 from ussd_app.money import Money
-from ussd_app.movement import Failed, Provider, Status, Succeeded, Unqueried
+from ussd_app.movement import CallbackNote, Claimed, Failed, Provider, Status, Succeeded, Unqueried
 from ussd_app.payments.life import SUCCESSES, Finding, Unresolved
 from ussd_app.tables import callbacks, payments
 
 CLAIMS_MAX = 20  # the latest that are looked at
 OVER = "callback over what is believed unasked"  # a person decides
 TWICE = "one payment with two receipts"  # a person looks
+CONTRADICTED = "a callback says paid, the operator says failed"  # a person decides
+DENIED = "one callback says paid, another says failed"  # a person looks
 
 
 async def of(connection: AsyncConnection, row: RowMapping, provider: Provider) -> list[Status]:
-    """What names the payment and its kind, newest first: by the address made for it or, where none is, by the body."""
-    c = callbacks.c
-    about = (c.provider == row["operator"]) & (c.payment == row["id"])
-    kept = await connection.execute(select(c.path, c.body).where(about).order_by(c.id.desc()).limit(CLAIMS_MAX))
-    told = ((each.path, provider.parse_callback(each.path, each.body)) for each in kept)
-    own = (note for path, note in told if (path.partition("/")[0] or note.kind) == row["kind"])
-    return [note.status for note in own if note.reference == row["id"]]
+    """What may prove something of the payment, newest first: each names the payment and its very kind."""
+    return [note.status for path, note in await _about(connection, row, provider) if proves(path, note, row)]
+
+
+async def told(connection: AsyncConnection, row: RowMapping, provider: Provider) -> list[Status]:
+    """All that is said of the payment, newest first, by whatever name and of no other kind."""
+    return [note.status for _, note in await _about(connection, row, provider)]
+
+
+async def paid(connection: AsyncConnection, row: RowMapping, provider: Provider) -> Succeeded | Claimed | None:
+    """The newest claim that it moved, of whatever amount: a failure that it contradicts is not booked by itself."""
+    claims = await told(connection, row, provider)
+    return next((claim for claim in claims if isinstance(claim, Succeeded | Claimed)), None)
+
+
+def proves(path: str, note: CallbackNote, row: RowMapping) -> bool:
+    """Whether a callback names the payment and its kind: by the address made for it or, where none is, by the body."""
+    return bool(note.reference == row["id"] and (path.partition("/")[0] or note.kind) == row["kind"])
+
+
+async def _about(connection: AsyncConnection, row: RowMapping, provider: Provider) -> list[tuple[str, CallbackNote]]:
+    """The latest callbacks that name the payment, by our reference or else by the provider's own id; newest first."""
+    c, named = callbacks.c, row["external_id"]
+    same = c.payment == row["id"]
+    if named:  # else every callback that names nothing would be about it
+        same = or_(same, and_(c.payment.is_(None), c.external_id == named))
+    about = select(c.path, c.body).where(c.provider == row["operator"], same).order_by(c.id.desc()).limit(CLAIMS_MAX)
+    read = [(each.path, provider.parse_callback(each.path, each.body)) for each in await connection.execute(about)]
+    own = [(path, note) for path, note in read if (path.partition("/")[0] or note.kind) in {None, row["kind"]}]
+    return [(path, note) for path, note in own if (note.reference or row["id"]) == row["id"]]
 
 
 def believed(claims: Iterable[Status], row: RowMapping, provider: Unqueried) -> Finding | None:

@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping
 from transitions import Machine
 
 from ussd_app.errors import Reason
-from ussd_app.operators import Failed, Status, Succeeded
+from ussd_app.operators import Status
 
 MACHINE = Machine(
     model=None,
@@ -50,15 +50,7 @@ class Refused:
     raw: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What a person has read of a parked payment in its operator's own statement."""
-
-    end: Succeeded | Failed
-    by: str
-
-
-Finding = Status | Refused | Unresolved | Decided
+Finding = Status | Refused | Unresolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +58,7 @@ class Change:
     """What a payment has just become, for the order it belongs to."""
 
     payment: RowMapping
-    became: str  # succeeded | failed | late | parked
+    became: str  # succeeded | failed | late | parked | doubted (failed, and may have moved) | undoubted (by a person)
     reason: Reason | None = None
     handed_over: str = ""
 

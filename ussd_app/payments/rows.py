@@ -14,7 +14,7 @@ from ussd_app.clock import Clock
 from ussd_app.deliveries import Delivery
 from ussd_app.jobs import Jobs
 from ussd_app.money import Money
-from ussd_app.movement import Kind, Provider, Request
+from ussd_app.movement import Kind, Provider, Request, Unqueried
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Operator
 from ussd_app.payments.life import Life
@@ -51,6 +51,11 @@ class Rows:
         """Whoever moves something for us, by name."""
         return {**self.operators, **self.deliveries}
 
+    def mute(self, row: RowMapping) -> Unqueried | None:
+        """The provider of a payment, where no query tells of its kind."""
+        provider = self.providers[row["operator"]]
+        return provider if isinstance(provider, Unqueried) and row["kind"] in provider.unqueried else None
+
     def float_account(self, operator: str, kind: str) -> str:
         """The name of the account that holds what an operator holds for us, and this kind moves."""
         provider, ours = self.providers[operator], self.operators.get(operator)
@@ -63,6 +68,17 @@ class Rows:
             audit.insert().values(at=self.clock.now(), event="alert", detail={"what": what, **detail})
         )
         log.get(__name__).error("alert", what=what, **detail)
+
+    async def alert_once(self, connection: AsyncConnection, payment: UUID, what: str, **detail: str) -> bool:
+        """The same of a payment, once however often it is met; False where it has been told before."""
+        await self._lock(connection, payment)
+        e = payment_events.c
+        before = select(e.id).where(e.payment_id == payment, e.event == "alert", e.detail["what"].astext == what)
+        if (await connection.execute(before.limit(1))).first():
+            return False
+        await self._event(connection, payment, "alert", {"what": what})
+        await self.alert(connection, what, payment=str(payment), **detail)
+        return True
 
     async def _plan_check(self, connection: AsyncConnection, row: RowMapping, at: datetime) -> None:
         number = row["checks"] + 1

@@ -10,7 +10,7 @@ from ussd_app import log
 from ussd_app.breakers import Resting
 from ussd_app.errors import Reason, Rejected, Throttled, Unknown
 from ussd_app.http import RETRY_SECONDS
-from ussd_app.movement import Kind, Pending, Status, Unqueried
+from ussd_app.movement import Kind, Pending, Status
 from ussd_app.payments import schedule
 from ussd_app.payments.life import Finding, Refused
 from ussd_app.payments.rows import Rows
@@ -125,9 +125,7 @@ class Sending(Rows):
             if row["doubtful"]:
                 await self._unanswered(connection, row)
         # A gateway may say "busy" for what did pass it: the last word is the operator's own, where it has one.
-        provider = self.providers[row["operator"]]
-        mute = isinstance(provider, Unqueried) and row["kind"] in provider.unqueried
-        status = None if mute else await self._ask(row)
+        status = None if self.mute(row) else await self._ask(row)
         if isinstance(status, Pending):
             await self._accepted(row["id"], status.external_id)
         return status or Refused(row["attempts"], Reason.SERVICE_UNAVAILABLE, error.detail)

@@ -22,7 +22,7 @@ from ussd_app import gsm, log, metrics
 from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.http import Answer
 from ussd_app.money import InvalidAmount, Money
-from ussd_app.movement import CallbackNote, Failed, Pending, Request, Status, Succeeded
+from ussd_app.movement import CallbackNote, Claimed, Failed, Pending, Request, Status, Succeeded
 from ussd_app.msisdn import Msisdn
 from ussd_app.providers.africastalking import THREADS, Account, is_outage, session
 
@@ -178,8 +178,8 @@ def parse_callback(body: bytes) -> CallbackNote:
     external_id = identifier(fields.get("requestId")) or identifier(fields.get("transactionId"))
     try:
         status = ended(fields, external_id or "", partial(value_of, fields))
-    except Unknown as error:
-        status = Pending(error.detail)
+    except Unknown as error:  # a success that does not say of how much
+        status = Claimed(error.detail, receipt=external_id or "")
     return CallbackNote(_reference(fields), status, external_id=external_id)
 
 

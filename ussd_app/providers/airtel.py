@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from ussd_app.errors import NOT_AUTHORISED, ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.http import Answer
 from ussd_app.money import Money
-from ussd_app.movement import Failed, Kind, Pending, Status, Succeeded
+from ussd_app.movement import Claimed, Failed, Kind, Pending, Status, Succeeded
 from ussd_app.providers import rsa
 from ussd_app.providers.client import OUTAGES, short
 
@@ -219,14 +219,16 @@ def standing(said: Said, reference: UUID, amount: Money) -> Status:
 def claimed(transaction: Mapping[str, Any]) -> Status:
     """What a callback's transaction claims: its word and receipt, and why it failed where its code tells (2.5).
 
-    Its code may be the only place where the reason stands. It names no amount, so it claims no success.
+    Its code may be the only place where the reason stands. Of how much was paid it says nothing.
     """
     word, code = transaction.get("status_code"), transaction.get("code")
     silent = _is_silent(code, Kind.COLLECTION)
     meaning = None if silent else _meaning(code, Kind.COLLECTION, str(transaction.get("message")))
     word = word if isinstance(word, str) else ""
     said = Said(Answer(HTTPStatus.OK, {}, b""), (code,), meaning, silent, word, denied=False, transaction=transaction)
-    return said.failure or Pending(short(word), said.receipt or None)
+    if word == PAID:
+        return Claimed(PAID, receipt=said.receipt)
+    return said.failure or Pending(short(word))
 
 
 def error(said: Said, believed: frozenset[Reason] = frozenset(Reason)) -> ProviderError:

@@ -7,7 +7,7 @@ import base64
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.http import Answer
 from ussd_app.money import Money
-from ussd_app.movement import Deposit, Pending, Status, Succeeded
+from ussd_app.movement import Claimed, Deposit, Pending, Status, Succeeded
 from ussd_app.providers.client import OUTAGES, Client, fetched, money, short
 from ussd_app.providers.tokens import Token, Tokens, account
 
@@ -193,14 +193,19 @@ def result(body: bytes) -> Told:
     raise Unknown("no Result in the body")
 
 
-def found(result: Told) -> Status:
-    """What a status query found: its ResultCode is the question's own, and one word of the transaction's is final.
+def done(told: Told) -> Status:
+    """What a callback of success claims: no end where it does not say how much."""
+    try:
+        return Succeeded(told.receipt, told.amount)
+    except Unknown as error:
+        return Claimed(error.detail, receipt=told.receipt)
 
-    Raises Unknown where that does not say how much (section 3.4).
-    """
+
+def found(result: Told) -> Status:
+    """What a status query found: its ResultCode is the question's own, one word of the transaction's final (3.4)."""
     word, receipt = result.values.get("TransactionStatus"), identifier(result.values.get("ReceiptNo"))
     if result.code == DONE and word == COMPLETED and receipt:
-        return Succeeded(receipt, result.amount)
+        return done(replace(result, receipt=receipt))
     return Pending(short(word) if isinstance(word, str) else result.raw)
 
 

@@ -97,10 +97,12 @@ callbacks = Table(
     Column("provider", Text, nullable=False),
     Column("path", Text, nullable=False),  # what followed the secret: kind and reference
     Column("payment", Uuid),  # which it names by our reference
+    Column("external_id", Text),  # by which the provider calls the movement, where it does
     Column("content_type", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),  # as it came
     Column("received_at", Moment, nullable=False),
     Index("ix_callbacks_payment", "payment"),
+    Index("ix_callbacks_external_id", "provider", "external_id"),
 )
 
 accounts = Table(
