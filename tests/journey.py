@@ -36,7 +36,8 @@ class _Session:
 class Live:
     """A running application and its sandbox, over HTTP.
 
-    ``ledger``, ``advance`` and ``fund``, which puts money of ours into an operator's float, reach what has no address.
+    ``ledger``, ``advance``, ``fund``, which puts money of ours into an operator's float, and ``decide``, which says of
+    an order under which receipt it is paid (None: unpaid), reach what has no address.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Live:
         advance: Callable[[timedelta], Awaitable[None]] | None = None,
         fund: Callable[[str, Decimal], Awaitable[None]] | None = None,
         country: str = HOME,
+        decide: Callable[[str, str | None], Awaitable[None]] | None = None,
     ) -> None:
         self._http = http
         self._url = url
@@ -58,6 +60,7 @@ class Live:
         self._advance = advance
         self._fund = fund
         self._country = country
+        self._decide = decide
         self._ported: dict[str, str] = {}  # MSISDN -> network
         self._sessions: dict[str, _Session] = {}
         self._faults: list[dict[str, Any]] = []
@@ -116,6 +119,9 @@ class Live:
             self._faults = []
             await self._put("faults", self._faults)
             return
+        if what == "decide":
+            await self._decided(name, *words)
+            return
         if what == "float":
             await self._put_float(name, Decimal(words[0]))
             return
@@ -136,6 +142,12 @@ class Live:
         body = {"msisdn": msisdn, "amount": int(amount), "label": label}
         paid = await self._http.post(f"{self._sandbox}/daraja/till", json=body)
         return re.sub(r"\D", "", paid.raise_for_status().json()["TransID"])
+
+    async def _decided(self, code: str, word: str, receipt: str | None = None) -> None:
+        """What a treasurer has read; ``paid`` has a receipt, and ``unpaid`` none."""
+        if self._decide is None or (word == "paid") != bool(receipt):
+            raise LookupError("in this journey a person decides: give Live a `decide`, and `paid` a receipt")
+        await self._decide(code, receipt)
 
     async def _put_float(self, operator: str, amount: Decimal) -> None:
         """What a bank brings to the operator, and a treasurer books."""

@@ -195,7 +195,8 @@ class _Player:
         await self.world.advance(timedelta(**{f"{step.command['unit']}s": int(step.command["count"])}))
 
     async def _arrange(self, step: Step) -> None:
-        await self.world.arrange(step.command["what"], step.command["name"], step.command["words"].split())
+        name = filled(step.command["name"], self.remembered)
+        await self.world.arrange(step.command["what"], name, step.command["words"].split())
 
     async def _pay_till(self, step: Step) -> None:
         said = step.command

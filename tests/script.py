@@ -23,6 +23,7 @@
     fault lost_callback mtn_momo.collection count=1   beforehand: what goes wrong there
     mended                                         from now on nothing does
     float airtel 5000                              beforehand: what a treasurer of ours puts there
+    decide <code> paid R-1                         what a treasurer reads of an order in a statement, or: unpaid
     till 254700000001 500 INV1 <receipt>           pays our till unasked, and reads the digits of the receipt
 
 `<code>` in an expected text matches digits and remembers them; from then on it stands for them, typed or expected.
@@ -51,7 +52,7 @@ BALANCE = re.compile(r"balance (?P<msisdn>\d+) (?P<currency>[A-Z]{3}) (?P<amount
 AIRTIME = re.compile(r"airtime (?P<msisdn>\d+) (?P<currency>[A-Z]{3}) (?P<amount>\d+(?:\.\d+)?)")
 LEDGER = re.compile(r"ledger (?P<account>\S+) (?P<change>[+-]\d+(?:\.\d+)?)")
 TIME = re.compile(r"time (?P<count>\d+) (?P<unit>second|minute|hour|day|week)s?")
-ARRANGED = re.compile(r"(?P<what>wallet|handset|switch|fault|float) (?P<name>\S+)(?P<words>(?: \S+)*)")
+ARRANGED = re.compile(r"(?P<what>wallet|handset|switch|fault|float|decide) (?P<name>\S+)(?P<words>(?: \S+)*)")
 MENDED = re.compile(r"(?P<what>mended)(?P<name>)(?P<words>)")
 TILL = re.compile(r"till (?P<msisdn>\d+) (?P<amount>\d+) (?P<label>\w+) <(?P<receipt>\w+)>")
 COMMANDS = (

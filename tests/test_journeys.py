@@ -20,12 +20,14 @@ from script import HOME, country, only_once, only_talk
 
 from ussd_app import ledger, menus, worker
 from ussd_app.app import Application
+from ussd_app.commands import treasury
 from ussd_app.config import Settings, load
 from ussd_app.deliveries import voucher_sms
 from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import CURRENCIES
 from ussd_app.payments import floats, schedule
+from ussd_app.payments.decisions import Decision
 from ussd_app.sandbox import environment
 from ussd_app.seals import Seals
 
@@ -167,10 +169,15 @@ async def test_journey(application: Application, redis: Redis, path: Path, world
         async with application.engine.begin() as connection:
             await floats.put(connection, account, Money.of(amount, money), note="a bank", at=later.now())
 
+    async def decide(code: str, receipt: str | None) -> None:
+        async with application.engine.connect() as connection:
+            row = await treasury.named(connection, code)
+        assert await application.orders.decide(row["id"], Decision("a treasurer", receipt)) is None
+
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         live = world(
             http, settings.public_url, ledger=lambda account: balance(application, account), advance=advance,
-            fund=fund, country=settings.country,
+            fund=fund, country=settings.country, decide=decide,
         )  # fmt: skip
         await play(path, live)
         await agree(application, http)

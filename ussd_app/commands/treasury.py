@@ -84,7 +84,7 @@ async def refund(application: Application, code: str, by: str) -> None:
     typer.echo(f"{code}: its refund is asked for again")
 
 
-async def decide(application: Application, named: str, *, paid: bool, receipt: str, by: str) -> None:
+async def decide(application: Application, which: str, *, paid: bool, receipt: str, by: str) -> None:
     """Book what the operator's own statement shows of a payment, which its id names, or the code of its order."""
     receipt = receipt.strip()
     if not by.strip():
@@ -95,19 +95,19 @@ async def decide(application: Application, named: str, *, paid: bool, receipt: s
         raise TreasuryError("--receipt is of what was paid: --unpaid has none")
     async with application:
         async with application.engine.connect() as connection:
-            row = await _named(connection, named.strip())
+            row = await named(connection, which.strip())
         undecided = await application.orders.decide(row["id"], Decision(by.strip(), receipt if paid else None))
         if undecided:
             raise TreasuryError(f"{row['id']} ({row['state']} {row['kind']}) {undecided.why}")
     typer.echo(f"{row['id']}: {'paid' if paid else 'not paid'}")
 
 
-async def _named(connection: AsyncConnection, named: str) -> RowMapping:
+async def named(connection: AsyncConnection, which: str) -> RowMapping:
     """The payment of this id, or of an order's payments the one that waits for a word; raises TreasuryError."""
     try:
-        found = payments.c.id == UUID(named)
+        found = payments.c.id == UUID(which)
     except ValueError:
-        found = payments.c.label == named
+        found = payments.c.label == which
     query = select(payments, in_doubt().label("in_doubt")).where(found).order_by(payments.c.created_at)
     rows = (await connection.execute(query)).mappings().all()
     waiting = [row for row in rows if row["state"] == "parked" or row["in_doubt"]]
@@ -115,9 +115,9 @@ async def _named(connection: AsyncConnection, named: str) -> RowMapping:
         if len(those) == 1:
             return those[0]
     if not rows:
-        raise TreasuryError(f"no payment {named}, and no order of that code")
+        raise TreasuryError(f"no payment {which}, and no order of that code")
     listed = ", ".join(f"{row['id']} ({row['state']} {row['kind']})" for row in rows)
-    raise TreasuryError(f"order {named} has several payments, name one: {listed}")
+    raise TreasuryError(f"order {which} has several payments, name one: {listed}")
 
 
 def _ours(application: Application, operator: str) -> None:

@@ -38,6 +38,9 @@ Name = Literal[
     "late_success",  # fails as expired, succeeds `seconds` later
     "queued_for_ever",  # a movement, a delivery or an insight that is taken and never ends
     "failed_after_accepted",  # a delivery that is taken and fails
+    "query_denies",  # it is paid and its callback says so, queries say that it failed
+    "callback_boasts",  # it fails and queries say so, its callback says that it is paid
+    "callback_denies",  # it is paid and queries say so, its callback says that it failed
 ]
 
 DEFAULT_SECONDS = {"slow": 5.0, "late_callback": 30.0, "late_report": 30.0, "late_success": 30.0}
@@ -105,3 +108,13 @@ class Faults:
     def take(self, point: str, name: Name) -> Fault | None:
         """The fault of that name that strikes at this point now, if one does."""
         return next((fault for fault in self.plan if fault.name == name and fault.fires(point)), None)
+
+    def told(self, point: str, *, paid: bool) -> tuple[bool, bool]:
+        """Whether the callback says paid, and whether queries do, of what has ended so."""
+        if paid and self.take(point, "query_denies"):
+            return True, False
+        if paid and self.take(point, "callback_denies"):
+            return False, True
+        if not paid and self.take(point, "callback_boasts"):
+            return True, False
+        return paid, paid

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -18,6 +18,7 @@ from ussd_app.sandbox.africastalking.account import Account, Purse, authorise, r
 from ussd_app.sandbox.books import Movement, Status
 from ussd_app.sandbox.country import Handset
 
+FAILURE = "Telco was unable to process the request"
 LOCAL = timedelta(hours=3)  # transactionDate is Nairobi's, creationTime UTC
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -50,6 +51,7 @@ class Transaction:
     bundle: dict[str, str]
     metadata: dict[str, str]
     description: str = ""
+    denied: bool = False  # the look-up says that it failed, and it did not
 
 
 class Transactions:
@@ -96,7 +98,7 @@ class Transactions:
         if country.faults.take(point, "queued_for_ever"):
             return
         if country.faults.take(point, "failed_after_accepted"):
-            fails = fails or "Telco was unable to process the request"
+            fails = fails or FAILURE
         end = partial(self._end, transaction, fails)
         if country.faults.take(point, "callback_first"):
             await end()
@@ -113,7 +115,12 @@ class Transactions:
             transaction.status, transaction.description = "Success", f"{product.category} delivered"
             if transaction.bundle:
                 transaction.handset.bundles.append(transaction.bundle)
-        await self._tell(transaction)
+        paid, known = self.account.country.faults.told(f"africastalking.{product.point}", paid=not fails)
+        transaction.denied = not fails and not known
+        told = transaction
+        if paid == bool(fails):
+            told = replace(transaction, status="Success", description="") if paid else _failed(transaction)
+        await self._tell(told)
 
     async def _tell(self, transaction: Transaction) -> None:
         product, switches = transaction.product, self.account.switches
@@ -146,6 +153,7 @@ class Transactions:
         found = self._all.get(asked["transactionId"])
         if not found:
             return JSONResponse({"status": "Failure", "errorMessage": "Transaction not found"})
+        found = _failed(found) if found.denied else found
         category = found.product.category
         data = {
             "requestMetadata": found.metadata,
@@ -166,3 +174,7 @@ class Transactions:
 
     def _value(self, transaction: Transaction) -> str:
         return self.account.text(transaction.movement.amount.decimal)
+
+
+def _failed(transaction: Transaction) -> Transaction:
+    return replace(transaction, status="Failed", description=FAILURE)

@@ -33,7 +33,7 @@ from ussd_app.sandbox.airtel.answers import (
 )
 from ussd_app.sandbox.airtel.numbers import national, subscriber
 from ussd_app.sandbox.airtel.orders import PAYOUTS, Collection, Refund, Unreadable, money, read
-from ussd_app.sandbox.airtel.payments import FAMILIES, NOT_FOUND, UNSIGNED, Kind, Payment, Payments
+from ussd_app.sandbox.airtel.payments import FAMILIES, NOT_FOUND, UNSIGNED, Kind, Payment, Payments, refused
 from ussd_app.sandbox.books import merchant
 from ussd_app.sandbox.country import Country, Handset
 from ussd_app.sandbox.credentials import WRONG, Tokens, bearer
@@ -255,6 +255,7 @@ class Service:
             family, code = FAMILIES[kind], NOT_FOUND[kind]
             words = WORDS[family][code]
             return answer(words, family + code, data={}, success=False, result_code="ESB000045")
+        payment = refused(payment) if payment.denied and payment.status == "TS" else payment
         words = "SUCCESS" if payment.status in {"TS", "TR"} else payment.words
         shown = self._answers.enquired(FAMILIES[kind], payment.code)
         return _standing(payment, shown, words, self._transaction(payment, said=True))

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -43,6 +43,7 @@ class Payment:
     status: str = "TIP"
     code: str = "006"
     money_id: str = ""
+    denied: bool = False  # enquiries say that it failed, and it did not
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -147,15 +148,27 @@ class Payments:
             end = NO_FUNDS
         payment.status, payment.code = end
         if end == PAID:
-            letter = "A" if payment.kind == "collection" else "B"
-            payment.money_id = f"MP{self._country.clock.now():%y%m%d.%H%M}.{letter}{payment.number:05d}"
+            payment.money_id = self._money_id(payment)
         else:
             payment.movement.status = Status.FAILED
         if payment.kind == "collection" and tell:
-            body = self._callback(payment)
+            body = self._callback(self._claimed(payment))
             self._country.background.later(0, partial(self._tell, payment, body))
         else:
             payment.told.set()
+
+    def _money_id(self, payment: Payment) -> str:
+        letter = "A" if payment.kind == "collection" else "B"
+        return f"MP{self._country.clock.now():%y%m%d.%H%M}.{letter}{payment.number:05d}"
+
+    def _claimed(self, payment: Payment) -> Payment:
+        """How it stands by its callback; what enquiries will say is noted."""
+        done = payment.status == "TS"
+        paid, known = self._country.faults.told(f"airtel.{payment.kind}", paid=done)
+        payment.denied = done and not known
+        if paid == done:
+            return payment
+        return replace(payment, status="TS", code="001", money_id=self._money_id(payment)) if paid else refused(payment)
 
     def _callback(self, payment: Payment) -> bytes:
         """What is told: the address carries no id of the request, the body does (section 2.5)."""
@@ -186,6 +199,12 @@ class Payments:
                 content=body, headers={"content-type": "application/json"},
             )  # fmt: skip
         payment.told.set()
+
+
+def refused(payment: Payment) -> Payment:
+    """The same, as if its payer had said no."""
+    status, code = VERDICTS["reject"]
+    return replace(payment, status=status, code=code, money_id="")
 
 
 def _compact(document: object) -> bytes:

@@ -28,6 +28,7 @@ from ussd_app.sandbox.daraja.numbers import LATE_SECONDS, NEVER, Fate, push_fate
 from ussd_app.sandbox.daraja.transactions import Transaction, Transactions
 
 POINT = "daraja.collection"
+DONE, REJECTED = "0", "1032"
 ACCEPTED = "Success. Request accepted for processing"
 
 
@@ -63,6 +64,7 @@ class Payment:
     order: Push
     transaction: Transaction
     fate: Fate
+    denied: bool = False  # queries say that it failed, and it did not
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -118,7 +120,7 @@ class Express:
         payment = self._payments.get(order.checkout_request_id)
         if not payment or payment.order.business_short_code != order.business_short_code:
             raise account.invalid("CheckoutRequestID")
-        code = payment.transaction.code
+        code = REJECTED if payment.denied else payment.transaction.code
         if not code:
             code = "4999" if payment.fate.twist == "in_progress" else account.switches.pending
         if code == "500.001.1001":
@@ -161,7 +163,7 @@ class Express:
     def _prompt(self, payment: Payment, handset: Handset) -> None:
         switches, order = self._account.switches, payment.order
         self._prompted[handset.msisdn] = self._country.clock.monotonic()
-        verdicts: Mapping[Verdict, str | None] = {"approve": None, "reject": "1032", "expired": switches.unanswered}
+        verdicts: Mapping[Verdict, str | None] = {"approve": None, "reject": REJECTED, "expired": switches.unanswered}
         message = f"Pay {payment.transaction.movement.amount} to {order.party_b}, account {order.account_reference}?"
         self._country.prompt(
             handset, payment.transaction.movement, message, switches.prompt_seconds,
@@ -177,19 +179,21 @@ class Express:
             self._end(payment, code)
 
     def _end(self, payment: Payment, code: str | None) -> None:
-        self._transactions.end(payment.transaction, code)
-        self._country.background.later(0, partial(self._tell, payment, self._document(payment)))
+        code = self._transactions.end(payment.transaction, code)
+        paid, known = self._country.faults.told(POINT, paid=code == DONE)
+        payment.denied = code == DONE and not known
+        told = code if paid == (code == DONE) else DONE if paid else REJECTED
+        self._country.background.later(0, partial(self._tell, payment, self._document(payment, told)))
 
     async def _tell(self, payment: Payment, document: dict[str, Any]) -> None:
         for _ in range(payment.fate.copies):
             await self._country.wire.notify(POINT, "callback", "POST", payment.order.call_back_url, json=document)
         payment.told.set()
 
-    def _document(self, payment: Payment) -> dict[str, Any]:
+    def _document(self, payment: Payment, code: str) -> dict[str, Any]:
         """The callback's body: numbers, a Balance without a value, and no metadata of what failed."""
-        code = payment.transaction.code
         told: dict[str, Any] = {**_ids(payment), "ResultCode": as_result(code), "ResultDesc": described(code)}
-        if code == "0":
+        if code == DONE:
             told["CallbackMetadata"] = {"Item": self._items(payment)}
         return {"Body": {"stkCallback": told}}
 

@@ -193,7 +193,7 @@ class Service:
         payment = self._payments.find(resource, request.path_params["reference"].lower())
         if not payment:
             raise refused("RESOURCE_NOT_FOUND")
-        return JSONResponse(self._payments.document(payment))
+        return JSONResponse(self._payments.shown(payment))
 
     def _reference(self, request: Request) -> str:
         """The reference id: a UUID of version 4 and no other, in any case of letters."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -98,6 +98,7 @@ class Payment:
     status: str = "PENDING"
     reason: str | None = None
     receipt: str = ""
+    denied: bool = False  # queries say that it failed, and it did not
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -136,7 +137,7 @@ class Payments:
         return handset.active and (currency == SANDBOX_CURRENCY or self._country.on_network(handset, *CARRIERS))
 
     def document(self, payment: Payment) -> dict[str, Any]:
-        """What a status query answers and a callback carries: no reference id, for the caller's URL must hold it."""
+        """How it stands, as queries and callbacks tell it: no reference id, for the caller's URL must hold it."""
         order, amount = payment.order, payment.movement.amount
         document: dict[str, Any] = {"financialTransactionId": payment.receipt} if payment.receipt else {}
         document |= {
@@ -153,6 +154,10 @@ class Payments:
             as_object = {"code": payment.reason, "message": f"{words}."}
             document["reason"] = payment.reason if self._switches.reason == "text" else as_object
         return document
+
+    def shown(self, payment: Payment) -> dict[str, Any]:
+        """What a status query answers."""
+        return self.document(_failed(payment) if payment.denied else payment)
 
     def _start(self, payment: Payment, handset: Handset) -> None:
         later, fate = self._country.background.later, self._fate(payment, handset)
@@ -205,7 +210,14 @@ class Payments:
             payment.receipt = str(self._receipts)
             if payment.refunds:
                 payment.refunds.refunded += payment.movement.amount.minor
-        self._country.background.later(0, partial(self._tell, payment, self.document(payment)))
+        paid, known = self._country.faults.told(payment.resource.point, paid=reason is None)
+        payment.denied = reason is None and not known
+        told = payment
+        if paid != (reason is None):
+            self._receipts += paid
+            receipt = str(self._receipts)
+            told = replace(payment, status="SUCCESSFUL", reason=None, receipt=receipt) if paid else _failed(payment)
+        self._country.background.later(0, partial(self._tell, payment, self.document(told)))
 
     async def _tell(self, payment: Payment, document: dict[str, Any]) -> None:
         if payment.callback_url:
@@ -214,6 +226,10 @@ class Payments:
                 payment.resource.point, "callback", method, payment.callback_url, json=document
             )
         payment.told.set()
+
+
+def _failed(payment: Payment) -> Payment:
+    return replace(payment, status="FAILED", reason="EXPIRED", receipt="")
 
 
 def _misfit(payment: Payment) -> str | None:
