@@ -11,22 +11,24 @@ from uuid import uuid4
 import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from test_claims import Mute
 from test_contradictions import PAID, alerts, told
 
 from ussd_app.app import Application
+from ussd_app.callbacks import Callbacks
 from ussd_app.config import Settings, load
 from ussd_app.errors import Reason, Unknown
 from ussd_app.money import Money
 from ussd_app.operators import Failed, Kind, Pending
 from ussd_app.orders import Placed, send_money
-from ussd_app.payments import decisions
+from ussd_app.payments import claims, decisions
 from ussd_app.payments.decisions import TABLE, Decision, Undecided, Word
 from ussd_app.payments.life import MACHINE
 from ussd_app.sandbox import environment
 from ussd_app.tables import audit, deposits, payments
+from ussd_app.till import Tills
 
 HOUR = 3600
 RUNNING = Path(__file__).parents[1] / "docs" / "running.md"
@@ -202,10 +204,10 @@ async def test_nothing_is_decided_about_a_failure_that_nothing_contradicts(desk:
 
 
 async def command(env: Mapping[str, str], *words: str) -> tuple[int, str]:
-    """``ussd-app decide``, as a process: its exit code, and what it says, wherever."""
+    """``ussd-app``, as a process: its exit code, and what it says, wherever."""
     run = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "ussd_app", "decide", *words],
+        [sys.executable, "-m", "ussd_app", *words],
         env={**os.environ, **env}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return run.returncode, run.stdout + run.stderr
@@ -243,12 +245,26 @@ async def test_the_command(database: str, redis_url: str, monkeypatch: pytest.Mo
             row = (await connection.execute(select(payments))).one()
         for words, line in WRONG:
             filled = [word.format(code=placed.reference) for word in words]
-            assert await command(env, *filled) == (2, f"{line.format(id=row.id)}\n"), words
+            assert await command(env, "decide", *filled) == (2, f"{line.format(id=row.id)}\n"), words
         right = placed.reference, "--paid", "--receipt", RECEIPT, *BY
-        assert await command(env, *right) == (0, f"{row.id}: paid\n")
-        code, line = await command(env, str(row.id), "--paid", "--receipt", RECEIPT, *BY)
+        assert await command(env, "decide", *right) == (0, f"{row.id}: paid\n")
+        code, line = await command(env, "decide", str(row.id), "--paid", "--receipt", RECEIPT, *BY)
         assert (code, line) == (2, f"{row.id} (succeeded collection) refused: it is booked as paid already\n")
         # The payout has begun: it is the one of the two that waits for a word.
-        code, line = await command(env, *right)
+        code, line = await command(env, "decide", *right)
         assert code == 2
         assert line.endswith(f"(created disbursement) refused: receipt {RECEIPT} is that of payment {row.id}\n")
+        # A failure that a callback contradicts is listed with what it says, until somebody decides.
+        async with application.engine.begin() as connection:
+            query = update(payments).where(payments.c.step == "disburse").values(state="failed", reason="expired")
+            paid_out = (await connection.execute(query.returning(payments.c.id))).scalar_one()
+            await application.payments.alert_once(connection, paid_out, claims.CONTRADICTED)
+        body = b'{"status":"SUCCESSFUL","financialTransactionId":"9100000417","amount":"50","currency":"GHS"}'
+        tills = Tills(application.payments, application.orders.messages, application.settings)
+        kept = Callbacks(application.payments, tills)
+        await kept.keep("mtn_momo", f"disbursement/{paid_out}", "application/json", body)
+        code, listed = await command(env, "parked")
+        assert code == 0
+        name = f"{paid_out} mtn_momo disbursement of GHS 50.00, {KOFI.masked}, ref {placed.reference}, booked as failed"
+        assert listed.splitlines()[:1] == [name]
+        assert "  a callback said Succeeded(receipt='9100000417'" in listed

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from town import Town, open_town
 
@@ -103,6 +104,42 @@ async def test_nothing_is_lost_or_doubled_when_a_worker_dies(
     """Every point once, each death with twelve payments in flight (and those the dead before left behind)."""
     points = POINTS[part::4]
     await die_and_recover(town, monkeypatch, points, random.Random(part))  # noqa: S311 - where to die is no secret
+
+
+async def test_a_contradiction_and_a_persons_word_are_booked_once(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers die where payouts fail that callbacks call paid, treasurers where they say that nothing has moved."""
+    await town.set_handset(CANNOT_RECEIVE.digits, can_receive=False)
+    boast = {"target": "mtn_momo.disbursement"}
+    await town.faults({"name": "callback_boasts", **boast}, {"name": "callback_first", **boast})
+    for name, value in town.env.items():
+        monkeypatch.setenv(name, value)
+    rounds = ("settle.before_commit", "settle.in_commit", "settle.after_commit")
+    async with Application(load(Settings)) as application:
+        for round_, point in enumerate(rounds):
+            worker = town.work(point, str(PAYMENTS + round_))
+            await place(town, application, round_)
+            assert await asyncio.to_thread(worker.wait, 60) == -signal.SIGKILL, point
+    successor, doubted = town.work(), len(rounds) * PAYMENTS // 4
+    await town.until(f"SELECT count(*) = {doubted} FROM payments WHERE state = 'parked'", 120)
+    await town.until("SELECT NOT EXISTS (SELECT FROM payments WHERE final_at IS NULL AND state <> 'parked')", 120)
+    alerts = "SELECT count(*) FROM audit WHERE detail ->> 'what' = 'a callback says paid, the operator says failed'"
+    async with town.engine.connect() as connection:
+        assert (await connection.execute(text(alerts))).scalar_one() == doubted
+        ids = (await connection.execute(text("SELECT id::text FROM payments WHERE state = 'parked'"))).scalars().all()
+    for point, payment in zip(("decide.before_commit", "decide.in_commit", "decide.after_commit"), ids, strict=False):
+        assert await asyncio.to_thread(town.treasurer(point, payment).wait, 60) == -signal.SIGKILL, point
+    booked = [await asyncio.to_thread(town.treasurer("never", payment).wait, 60) for payment in ids]
+    assert booked == [0, 0, 2, *[0] * (doubted - 3)]
+    await town.all_final(120)
+    await town.books_agree()
+    said = Counter(template for template, _ in await town.sms_rows())
+    assert {name: said[name] for name in ("still_waiting", "recipient_failed", "money_refunded")} == dict.fromkeys(
+        ("still_waiting", "recipient_failed", "money_refunded"), doubted
+    )
+    decided = "SELECT count(*) FROM audit WHERE event = 'decided'"
+    async with town.engine.connect() as connection:
+        assert (await connection.execute(text(decided))).scalar_one() == doubted
+    town.end(successor)
 
 
 @pytest.mark.long

@@ -42,6 +42,10 @@ class Town:
         """Start a worker; with a point (and after how many passes) it kills itself there."""
         return self.start([sys.executable, str(HERE / "dying_worker.py"), *point])
 
+    def treasurer(self, point: str, payment: str) -> "subprocess.Popen[bytes]":
+        """Have a treasurer say of a payment that it is unpaid, who is killed at that point."""
+        return self.start([sys.executable, str(HERE / "dying_treasurer.py"), point, payment])
+
     def start(self, command: list[str], **given: str) -> "subprocess.Popen[bytes]":
         """Start any process of the town's, with these variables beside its own, where nobody keeps a ``.env``."""
         self.processes.append(subprocess.Popen(command, env={**self.env, **given}, cwd=HERE / "journeys"))

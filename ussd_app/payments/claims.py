@@ -5,7 +5,7 @@ Where a query tells, a claim that it moved is no proof of that, and yet enough t
 
 from collections.abc import Iterable
 
-from sqlalchemy import RowMapping, and_, or_, select, update
+from sqlalchemy import RowMapping, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.errors import Reason
@@ -14,7 +14,7 @@ from ussd_app.movement import CallbackNote, Claimed, Failed, Provider, Status, S
 from ussd_app.payments.life import SUCCESSES, Finding, Unresolved
 from ussd_app.tables import callbacks, payments
 
-CLAIMS_MAX = 20  # the latest that are looked at
+CLAIMS_MAX = 20  # different ones, the latest, that are looked at
 OVER = "callback over what is believed unasked"  # a person decides
 TWICE = "one payment with two receipts"  # a person looks
 CONTRADICTED = "a callback says paid, the operator says failed"  # a person decides
@@ -48,8 +48,10 @@ async def _about(connection: AsyncConnection, row: RowMapping, provider: Provide
     same = c.payment == row["id"]
     if named:  # else every callback that names nothing would be about it
         same = or_(same, and_(c.payment.is_(None), c.external_id == named))
-    about = select(c.path, c.body).where(c.provider == row["operator"], same).order_by(c.id.desc()).limit(CLAIMS_MAX)
-    read = [(each.path, provider.parse_callback(each.path, each.body)) for each in await connection.execute(about)]
+    about = select(c.path, c.body).where(c.provider == row["operator"], same)
+    # Copies are one: nobody hides a claim under twenty of another.
+    latest = about.group_by(c.path, c.body).order_by(func.max(c.id).desc()).limit(CLAIMS_MAX)
+    read = [(each.path, provider.parse_callback(each.path, each.body)) for each in await connection.execute(latest)]
     own = [(path, note) for path, note in read if (path.partition("/")[0] or note.kind) in {None, row["kind"]}]
     return [(path, note) for path, note in own if (note.reference or row["id"]) == row["id"]]
 
