@@ -12,6 +12,7 @@ from ussd_app import web
 from ussd_app.aggregators import Aggregator
 from ussd_app.clock import Clock
 from ussd_app.config import load, provider
+from ussd_app.promises import Promise
 from ussd_app.sessions import Copy, Hop, Late
 from ussd_app.ussd import Effects, Reply, Turn
 from ussd_app.web.doors import Door
@@ -129,6 +130,25 @@ class FakeConversation:
 
 
 @dataclass
+class FakeKeeper:
+    """Remembers what was promised, and keeps it at once or fails to."""
+
+    fails: Exception | None = None
+    made: list[Promise] = field(default_factory=list)
+    kept: list[Promise] = field(default_factory=list)
+
+    async def make(self, promise: Promise) -> None:
+        """Promise."""
+        self.made.append(promise)
+
+    async def keep(self, promise: Promise) -> None:
+        """Keep it."""
+        if self.fails:
+            raise self.fails
+        self.kept.append(promise)
+
+
+@dataclass
 class Store:
     """Keeps callbacks, or fails to."""
 
@@ -158,6 +178,7 @@ class World:
     aggregators: list[Aggregator] = field(
         default_factory=lambda: [aggregator(name) for name in ("africastalking", "mtn", "hubtel")]
     )
+    keeper: FakeKeeper = field(default_factory=FakeKeeper)
     store: Store = field(default_factory=Store)
     checks: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
     clock: Clock = field(default_factory=FakeClock)
@@ -171,7 +192,7 @@ class World:
         return web.build(
             web.Parts(
                 aggregators={each.name: each for each in self.aggregators},
-                hops=Hops(self.sessions, self.conversation, self.clock),
+                hops=Hops(self.sessions, self.conversation, self.clock, self.keeper),  # type: ignore[arg-type]  # no stores,
                 callbacks={"mtn_momo": door},
                 keep_callback=self.store.keep,
                 reports={"mtn": door},

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 
@@ -38,6 +39,8 @@ from ussd_app.movement import Acknowledged, Signing
 from ussd_app.operators import Operator
 from ussd_app.orders import Orders
 from ussd_app.payments import Payments
+from ussd_app.promises import Promises
+from ussd_app.promises.keeper import Keeper
 from ussd_app.routes import Routes
 from ussd_app.sandbox import Sandbox
 from ussd_app.senders import Sender
@@ -117,8 +120,14 @@ class Application:
         )
         self.subscribers = Subscribers(self.engine, self.messages, self.clock, settings.keys("pin"))
         self.sims = Sims(self.engine, jobs, self.insight, self.clock, settings.keys("sim"))
+        # It must get through where every pooled connection is held by a hop that hangs, and give up on a dead line.
+        promising = create_async_engine(
+            database, poolclass=NullPool, connect_args={"connect_timeout": 5, "tcp_user_timeout": 10_000}
+        )
+        self.keeper = Keeper(Promises(promising, self.redis, self.messages, self.clock, settings.code))
         worker.register(self.jobs, self.orders, self.sims)
         worker.register_till(self.jobs, self.tills)
+        worker.register_promises(self.jobs, self.keeper)
         self._opened = AsyncExitStack()
 
     @property
@@ -182,7 +191,7 @@ class Application:
         sessions = Sessions(self.redis, self.clock, self.settings.key("session"), self.settings.code)
         parts = Parts(
             aggregators=self.aggregators,
-            hops=Hops(sessions, conversation, self.clock),
+            hops=Hops(sessions, conversation, self.clock, self.keeper),
             callbacks=self._doors,
             keep_callback=self._keep_callback,
             reports={name: self._door("senders", name) for name in self.senders},
@@ -201,6 +210,7 @@ class Application:
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self)
+                await stack.enter_async_context(self.keeper.keeping())
                 if sandbox:
                     await stack.enter_async_context(sandbox)
                 yield

@@ -14,15 +14,16 @@ from sqlalchemy import RowMapping, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ussd_app import gsm
+from ussd_app import gsm, idempotency
 from ussd_app.clock import Clock
 from ussd_app.messages import Messages
 from ussd_app.msisdn import Msisdn
-from ussd_app.tables import audit, subscribers
+from ussd_app.tables import audit, promises, subscribers
 
 NAME_SEPTETS = 20
 TRIES = 3
 LOCK = timedelta(minutes=30)
+SHOWN_FOR = timedelta(hours=24)  # after a promise was kept, home shows it to who has not seen it
 HASHERS = 2  # at once: each takes tens of milliseconds and 19 MiB
 
 # OWASP's second profile of argon2id; a PIN's real strength is its key and its three tries.
@@ -37,6 +38,15 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What came of a request whose answer was promised by SMS, which they have not seen on their screen yet."""
+
+    outcome: str  # ordered, done or not_done
+    asked_at: datetime
+    reference: str  # the code of what was ordered; else empty
+
+
+@dataclass(frozen=True, slots=True)
 class Subscriber:
     """One registered person."""
 
@@ -46,6 +56,7 @@ class Subscriber:
     has_pin: bool
     sim_hash: str | None = field(default=None, repr=False)  # of the SIM last seen, as sims.py keeps it
     sim_seen_at: datetime | None = None
+    kept: Kept | None = None
 
     @property
     def level(self) -> Level:
@@ -99,9 +110,33 @@ class Subscribers:
 
     async def find(self, msisdn: Msisdn) -> Subscriber | None:
         """Who this is, if registered."""
+        unshown = (
+            (promises.c.msisdn == subscribers.c.msisdn)
+            & promises.c.shown_at.is_(None)
+            & (promises.c.kept_at > self.clock.now() - SHOWN_FOR)
+        )
+        query = (
+            select(subscribers, promises.c.outcome, promises.c.asked_at, promises.c.reference)
+            .outerjoin(promises, unshown)
+            .where(subscribers.c.msisdn == msisdn)
+            .order_by(promises.c.kept_at.desc())
+            .limit(1)
+        )
         async with self.engine.connect() as connection:
-            row = await self._row(connection, msisdn)
-        return _subscriber(row) if row else None
+            row = (await connection.execute(query)).mappings().one_or_none()
+        if row is None:
+            return None
+        kept = Kept(row["outcome"], row["asked_at"], row["reference"] or "") if row["outcome"] else None
+        return _subscriber(row, kept)
+
+    async def shown(self, msisdn: Msisdn) -> None:
+        """They see now what came of their last request, and need not be shown it again."""
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                update(promises)
+                .where(promises.c.msisdn == msisdn, promises.c.shown_at.is_(None))
+                .values(shown_at=self.clock.now())
+            )
 
     async def register(self, msisdn: Msisdn, name: str, language: str) -> Subscriber:
         """Enter a person; one already there stays as they are."""
@@ -207,6 +242,7 @@ class Subscribers:
         )
 
     async def _audit(self, connection: AsyncConnection, msisdn: Msisdn, event: str, **detail: str) -> None:
+        await idempotency.use(connection, self.clock.now())
         values = {"at": self.clock.now(), "msisdn": msisdn, "event": event, "detail": detail}
         await connection.execute(audit.insert().values(values))
 
@@ -251,7 +287,7 @@ def _weak(pin: str, msisdn: Msisdn) -> bool:
     return straight or pin[:half] == pin[half:] or year or pin in msisdn
 
 
-def _subscriber(row: RowMapping) -> Subscriber:
+def _subscriber(row: RowMapping, kept: Kept | None = None) -> Subscriber:
     return Subscriber(
         Msisdn(row["msisdn"]),
         row["name"],
@@ -259,4 +295,5 @@ def _subscriber(row: RowMapping) -> Subscriber:
         has_pin=row["pin_hash"] is not None,
         sim_hash=row["sim_hash"],
         sim_seen_at=row["sim_seen_at"],
+        kept=kept,
     )

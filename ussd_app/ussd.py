@@ -54,6 +54,8 @@ class Effects:
     """What a hop has done so far, told while it runs to whoever must answer for it when it is cut short."""
 
     may_have_effect: bool = False  # set before anything is committed: from then on no reply says "nothing happened"
+    run: str = ""  # of the action that set it, and its idempotency key
+    key: str = ""
     flow: str = ""  # where the person is, for the log and the metrics
     language: str | None = None  # the person's own, once known
 

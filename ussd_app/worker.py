@@ -22,6 +22,7 @@ from ussd_app.jobs import MONEY
 from ussd_app.msisdn import CURRENCIES
 from ussd_app.orders import Orders
 from ussd_app.payments import floats, recovery
+from ussd_app.promises.keeper import Keeper
 from ussd_app.sims import Sims
 from ussd_app.till import Tills
 
@@ -103,6 +104,20 @@ def register_till(app: procrastinate.App, tills: Tills) -> None:
     @app.task(name="till.look_up", retry=AGAIN)
     async def look_up(deposit: str, number: int) -> None:
         await tills.look_up(UUID(deposit), number)
+
+
+def register_promises(app: procrastinate.App, keeper: Keeper) -> None:
+    """The same of what dead web processes have promised."""
+
+    @app.periodic(cron=TEND)
+    @app.task(name="promises.take_up", queue="tend", queueing_lock="promises.take_up")
+    async def take_up(timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
+        await keeper.take_up()
+
+    @app.periodic(cron="23 3 * * *")
+    @app.task(name="promises.sweep", queue="tend", queueing_lock="promises.sweep")
+    async def sweep(timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
+        await keeper.promises.sweep()
 
 
 async def run(app: procrastinate.App, *, signals: bool = True) -> None:

@@ -58,6 +58,7 @@ class Call:
     language: str
     deadline: float  # on the clock's monotonic scale
     effects: Effects = field(default_factory=Effects)  # the hop's own: what is told it counts however the hop ends
+    key: str = ""  # of this action in its run: what it commits is committed under it, or never (idempotency.py)
 
     @property
     def msisdn(self) -> Msisdn | None:
@@ -79,6 +80,8 @@ class Call:
     @may_have_effect.setter
     def may_have_effect(self, may: bool) -> None:
         self.effects.may_have_effect = may
+        if may:
+            self.effects.run, self.effects.key = self.run, self.key
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ussd_app.actions import Call, Choice, Choices, Pin, action, choose_language
+from ussd_app.actions.outcomes import commit
 from ussd_app.actions.standing import Coming, Delivering, Refunding, Unclear, Waiting, line, open_outcome, page
 from ussd_app.groups import members
 from ussd_app.groups.model import Member
@@ -148,14 +149,14 @@ async def languages(call: Call, after: str | None) -> Choices:
 @action(writes=True)
 async def set_language(call: Call, language: str) -> LanguageSet:
     """Speak another language to this person from now on."""
-    await call.services.subscribers.set_language(call.caller, language)
+    await commit(call, call.services.subscribers.set_language(call.caller, language))
     return LanguageSet(language)
 
 
 @action(writes=True)
 async def set_name(call: Call, new_name: str) -> NameSet:
     """Call this person something else from now on; their groups go on knowing them as they joined."""
-    return NameSet(await call.services.subscribers.set_name(call.caller, new_name))
+    return NameSet(await commit(call, call.services.subscribers.set_name(call.caller, new_name)))
 
 
 @action()
@@ -212,16 +213,14 @@ async def notices(call: Call, notice: str) -> NoticesOn | NoticesOff | NoGroups:
 @action(writes=True)
 async def mute(call: Call, notice: str) -> NoticesOff:
     """Spare this person one kind of notices, in all their groups."""
-    for place in await _places(call):
-        await members.set_muted(call.services.groups, call.caller, place.group_id, place.muted | {notice})
+    await commit(call, members.spare(call.services.groups, call.caller, notice, spared=True))
     return NoticesOff()
 
 
 @action(writes=True)
 async def unmute(call: Call, notice: str) -> NoticesOn:
     """Tell them again."""
-    for place in await _places(call):
-        await members.set_muted(call.services.groups, call.caller, place.group_id, place.muted - {notice})
+    await commit(call, members.spare(call.services.groups, call.caller, notice, spared=False))
     return NoticesOn()
 
 
@@ -258,7 +257,9 @@ async def set_pin(
     if not hmac.compare_digest(seal, _seal(call, "new-pin", repeated_pin)):
         return PinMismatch()
     checked = hmac.compare_digest(proof, _seal(call, "old-pin", "proven"))
-    return await call.services.subscribers.set_pin(call.caller, repeated_pin, checked=checked)
+    done = await commit(call, call.services.subscribers.set_pin(call.caller, repeated_pin, checked=checked))
+    call.may_have_effect = isinstance(done, PinSet)  # a refusal has written nothing
+    return done
 
 
 async def _favourites(call: Call) -> list[Favourite]:

@@ -5,8 +5,10 @@ It takes three queries: the person, their open payments, their groups.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 
 from ussd_app.actions import Call, Choices, action, choose_language
+from ussd_app.actions.outcomes import commit
 from ussd_app.actions.standing import Coming, Delivering, Refunding, Unclear, Waiting, line, open_outcome, page
 from ussd_app.groups import members
 from ussd_app.groups.home import Home, home
@@ -22,6 +24,27 @@ class Registered:
 
     first_name: str
     language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered(Registered):
+    """Their last request was cut short, and placed an order all the same: what became of it comes first."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOut(Registered):
+    """Their last request was cut short, and carried out all the same."""
+
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NotCarriedOut(Registered):
+    """Their last request was cut short, and nothing came of it."""
+
+    asked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +134,14 @@ ENDS: Mapping[str, type[Paid | Arrived | Failed | Kept | Refunded]] = {
 
 
 @action()
-async def greet(call: Call) -> Registered | NewSubscriber | NewSpeaker:
+async def greet(call: Call) -> Registered | Ordered | CarriedOut | NotCarriedOut | NewSubscriber | NewSpeaker:
     """Who is calling."""
     if call.msisdn is None:
         return Registered("", call.language)
     subscriber = await call.services.subscribers.find(call.msisdn)
     if subscriber:
         await _guard(call, subscriber)
-        return Registered(_first(subscriber.name), subscriber.language)
+        return await _after_promise(call, subscriber)
     # The dialogue speaks the aggregator's language wherever it is one of ours.
     told = (call.turn.language or "").lower().startswith(call.language)
     return NewSpeaker(call.language) if told else NewSubscriber()
@@ -135,7 +158,7 @@ async def register(call: Call, name: str, language: str) -> Registered:
     """Enter a new subscriber; doing so again changes nothing."""
     if call.msisdn is None:
         return Registered("", language)
-    subscriber = await call.services.subscribers.register(call.msisdn, name, language)
+    subscriber = await commit(call, call.services.subscribers.register(call.msisdn, name, language))
     await _guard(call, subscriber)
     return Registered(_first(subscriber.name), subscriber.language)
 
@@ -200,6 +223,17 @@ async def _guard(call: Call, subscriber: Subscriber) -> None:
         return
     if await services.sims.seen(subscriber.msisdn, imsi):
         await members.sim_changed(services.groups, subscriber.msisdn)
+
+
+async def _after_promise(call: Call, subscriber: Subscriber) -> Registered | Ordered | CarriedOut | NotCarriedOut:
+    """Whoever was told "We will SMS you" sees once at home, too, what came of it."""
+    known, kept = (_first(subscriber.name), subscriber.language), subscriber.kept
+    if kept is None:
+        return Registered(*known)
+    await call.services.subscribers.shown(subscriber.msisdn)
+    if kept.outcome == "ordered":
+        return Ordered(*known, kept.reference)
+    return (CarriedOut if kept.outcome == "done" else NotCarriedOut)(*known, kept.asked_at)
 
 
 def _first(name: str) -> str:

@@ -102,14 +102,14 @@ async def sms(call: Call, group_id: str) -> EverySms | FewSms | NotMember:
 @action(writes=True)
 async def mute(call: Call, group_id: str) -> FewSms:
     """From now on be told only of what concerns oneself."""
-    await members.set_muted(call.services.groups, call.caller, UUID(group_id), MUTABLE)
+    await commit(call, members.set_muted(call.services.groups, call.caller, UUID(group_id), MUTABLE))
     return FewSms()
 
 
 @action(writes=True)
 async def unmute(call: Call, group_id: str) -> EverySms:
     """From now on be told of everything."""
-    await members.set_muted(call.services.groups, call.caller, UUID(group_id), ())
+    await commit(call, members.set_muted(call.services.groups, call.caller, UUID(group_id), ()))
     return EverySms()
 
 

@@ -13,6 +13,7 @@ from ussd_app.actions import Call, Pin, Services, outcome_key
 from ussd_app.conversation import answers, dialled
 from ussd_app.conversation.dialogue import Dialogue
 from ussd_app.conversation.drawing import GO_ON, START_AGAIN, Drawing
+from ussd_app.conversation.performing import perform
 from ussd_app.menus.model import BACK, HOME, HOME_FLOW, MORE, Ask, Choose, Do, End, Flow, Menus, Options, Screen
 from ussd_app.sessions import Hop
 from ussd_app.ussd import INPUT_CHARS_MAX, Effects, Event, Reply, Turn
@@ -244,7 +245,7 @@ class _Talk:
     def _start_flow(self) -> None:
         """A new run; the home screen, once reached, is come back to without asking anyone."""
         self.pins = {}
-        self.dialogue.start(self.new_run())
+        self.dialogue.start()
         home = self.dialogue.home
         if home and home in self.menus.screens and self.dialogue.state == self.menus.flows[HOME_FLOW].entry:
             self.dialogue.state, self.dialogue.answers = home, dict(self.dialogue.known)
@@ -257,7 +258,8 @@ class _Talk:
                 self.last_word = "no_number"
                 return
             if isinstance(screen, Do):
-                self._fire(f"on_{await self._do(screen)}")
+                if not await self._do(screen):
+                    return
             elif isinstance(screen, Choose) and not await self._list(screen, None):
                 self._fire("empty")
             else:
@@ -266,15 +268,18 @@ class _Talk:
                 return
         raise RuntimeError(f"more than {ACTIONS_MAX} actions in one hop, at {self.dialogue.state}")
 
-    async def _do(self, screen: Do) -> str:
-        """Call an action; its outcome's fields become answers, its name is returned."""
-        before = self.effects.may_have_effect
-        outcome = await screen.action.function(self._ready(), **self._given(screen))
-        self.effects.may_have_effect |= before  # what was done earlier in this hop no later refusal takes back
+    async def _do(self, screen: Do) -> bool:
+        """Call an action; its outcome's fields become answers, its name moves on. False where the dialogue ends."""
+        self.dialogue.actions += 1
+        outcome = await perform(self._ready(), screen, self._given(screen))
+        if outcome is None:
+            self.last_word = "not_done"
+            return False
         self._remember({field.name: getattr(outcome, field.name) for field in fields(outcome)})
         if self.effects.may_have_effect:
             self.dialogue.history = []  # what is done cannot be gone back behind
-        return outcome_key(type(outcome))
+        self._fire(f"on_{outcome_key(type(outcome))}")
+        return True
 
     async def _list(self, screen: Choose, after: str | None) -> bool:
         """Fetch the page of a list that begins after a value; False where there is nothing on it."""
@@ -289,6 +294,8 @@ class _Talk:
 
     def _ready(self) -> Call:
         self.call.run, self.call.language = self.dialogue.run, self.dialogue.language
+        # A copy of this hop begins where it began, and so comes to the same number.
+        self.call.key = f"{self.dialogue.run}.{self.dialogue.actions}"
         return self.call
 
     def _given(self, screen: Do | Choose) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What is remembered of a dialogue between two hops: plain JSON, small, and never a PIN."""
 
+import hashlib
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
@@ -10,6 +12,7 @@ from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 
 HISTORY_MAX = 12  # screens one can go back
+RUN_BYTES = 12  # of a digest that no two runs may share
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class Dialogue:
     home: str | None = None  # the home screen, once it has been reached, and what it knows
     known: dict[str, Any] = field(default_factory=dict)
     ahead: list[str] = field(default_factory=list)  # digits dialled and not read yet: home comes first
+    actions: int = 0  # that were called in this run
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> "Dialogue":
@@ -70,9 +74,15 @@ class Dialogue:
         """The flow it is in, and every screen one can go back to."""
         return self.state.partition(".")[0]
 
-    def start(self, run: str) -> None:
-        """Begin a run of a flow, which knows nothing of the one before."""
-        self.run, self.answers, self.history, self.pin_given = run, {}, [], False
+    def start(self) -> None:
+        """Begin a run of a flow, which knows nothing of the one before.
+
+        Its id follows from where it began, so that a copy of the hop that began it, even one that comes when Redis has
+        forgotten the first, begins the same run and places nothing twice.
+        """
+        began = f"{self.run} {self.actions} {self.state}".encode()
+        run = urlsafe_b64encode(hashlib.blake2b(began, digest_size=RUN_BYTES).digest()).decode()
+        self.run, self.actions, self.answers, self.history, self.pin_given = run, 0, {}, [], False
 
     def visited(self, state: str) -> None:
         """Remember a screen for going back."""

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ussd_app import idempotency
 from ussd_app.groups import Groups
 from ussd_app.jobs import SMS
 from ussd_app.tables import group_events
@@ -30,6 +31,7 @@ async def record(
     **details: Any,  # noqa: ANN401 - JSON
 ) -> int:
     """Write an event, and the job that tells of it, in the commit of what happened; ``amount`` in minor units."""
+    await idempotency.use(connection, groups.clock.now())
     values = {
         "group_id": group, "kind": kind, "at": groups.clock.now(), "actor": actor, "member": member, "amount": amount,
         "code": code, "round_id": round_id, "order_id": order_id, "proposal_id": proposal_id, "reverses": reverses,

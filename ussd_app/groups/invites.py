@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ussd_app import codes, gsm
+from ussd_app import codes, gsm, idempotency
 from ussd_app.groups import Groups, books, events, fresh, members
 from ussd_app.groups.model import Group, Member, Refused
 from ussd_app.money import Money
@@ -171,6 +171,7 @@ async def write(groups: Groups, connection: AsyncConnection, host: Member, guest
         "code": made.code, "group_id": host.group_id, "msisdn": guest, "invited_by": host.id, "state": "open",
         "created_at": now, "expires_at": made.expires_at,
     }  # fmt: skip
+    await idempotency.use(connection, now)
     await connection.execute(invites.insert().values(values))
     return made
 

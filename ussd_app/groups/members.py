@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, exists, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ussd_app import idempotency
 from ussd_app.groups import Groups, books, events
 from ussd_app.groups.model import OFFICERS, ROLES, Group, Member, Refused, Rules
 from ussd_app.msisdn import Msisdn
@@ -159,6 +160,7 @@ async def set_slots(groups: Groups, msisdn: Msisdn, group_id: UUID, number: int,
             return found
         if not 1 <= slots <= SLOTS_MAX:
             return Refused("slots", {"most": SLOTS_MAX})
+        await idempotency.use(connection, groups.clock.now())
         await connection.execute(update(memberships).where(m.id == found.id).values(slots=slots))
         return Changed(await _by_id(connection, found.id))
 
@@ -169,7 +171,17 @@ async def set_muted(groups: Groups, msisdn: Msisdn, group_id: UUID | None, kinds
     if group_id is not None:
         chosen = chosen.where(m.group_id == group_id)
     async with groups.engine.begin() as connection:
+        await idempotency.use(connection, groups.clock.now())
         await connection.execute(chosen.values(muted=sorted(set(kinds))))
+
+
+async def spare(groups: Groups, msisdn: Msisdn, kind: str, *, spared: bool) -> None:
+    """From now on spare this person notices of one kind, or tell them again, in all of their groups at once."""
+    async with groups.engine.begin() as connection:
+        await idempotency.use(connection, groups.clock.now())
+        for place in await mine(connection, msisdn):
+            kinds = place.muted | {kind} if spared else place.muted - {kind}
+            await connection.execute(update(memberships).where(m.id == place.id).values(muted=sorted(kinds)))
 
 
 async def sim_changed(groups: Groups, msisdn: Msisdn) -> None:

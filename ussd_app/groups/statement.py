@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ussd_app import idempotency
 from ussd_app.groups import Groups, owed
 from ussd_app.groups.model import Group, Member
 from ussd_app.groups.views import place
@@ -72,6 +73,7 @@ async def send(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID) -> bool
         found = await place(connection, msisdn, group_id)
         if found is None:
             return False
+        await idempotency.use(connection, groups.clock.now())
         group, member, _ = found
         older = _movements(group).where(e.member == member.id).offset(SHOWN).limit(SENT)
         lines = await _lines(groups, connection, group, older)

@@ -16,7 +16,7 @@ REASONS = (
 HINTS = ("back", "home", "more")
 
 # A reply of their own, any of which may be the first of a session.
-SCREENS = ("too_many", "busy", "we_will_sms", "ended", "lost", "failed", "no_number")
+SCREENS = ("too_many", "busy", "we_will_sms", "not_done", "ended", "lost", "failed", "no_number")
 
 # The question after a drop, and its two answers.
 RESUME = ("resume_ask", "resume_continue", "resume_restart")

@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ussd_app import codes
+from ussd_app import codes, idempotency
 from ussd_app.groups import books
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Kind, Pending
@@ -224,6 +224,7 @@ class Orders(Course):
 
     async def _insert(self, connection: AsyncConnection, values: dict[str, Any]) -> Order:
         """The row under a code nobody has yet."""
+        await idempotency.use(connection, values["created_at"])
         while True:
             query = (
                 insert(orders)

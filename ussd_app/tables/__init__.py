@@ -26,6 +26,7 @@ from ussd_app.tables.money import (
     vouchers,
 )
 from ussd_app.tables.people import audit, routes, sim_checks, subscribers
+from ussd_app.tables.promises import idempotency_keys, promises
 from ussd_app.tables.sms import message_attempts, messages, reports
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "group_events",
     "group_rules",
     "groups",
+    "idempotency_keys",
     "invites",
     "memberships",
     "message_attempts",
@@ -48,6 +50,7 @@ __all__ = [
     "orders",
     "payment_events",
     "payments",
+    "promises",
     "proposals",
     "reports",
     "rounds",

@@ -1,6 +1,7 @@
 """One hop, from an aggregator's request to its response, in time and well-formed whatever happens inside."""
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Protocol
@@ -11,6 +12,8 @@ from ussd_app import log, metrics
 from ussd_app.aggregators import Aggregator, Callback, Malformed
 from ussd_app.clock import Clock
 from ussd_app.msisdn import mask
+from ussd_app.promises import STUB, Promise
+from ussd_app.promises.keeper import Keeper
 from ussd_app.sessions import Copy, Hop, Late, SessionsAway
 from ussd_app.ussd import Effects, Event, Reply, Turn
 
@@ -66,10 +69,11 @@ class Conversation(Protocol):
 class Hops:
     """Answers hops: one lock, one turn, one commit, and last words where any of them fails."""
 
-    def __init__(self, sessions: Sessions, conversation: Conversation, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, conversation: Conversation, clock: Clock, keeper: Keeper) -> None:
         self.sessions = sessions
         self.conversation = conversation
         self.clock = clock
+        self.keeper = keeper
         self._cut_short: set[asyncio.Task[tuple[Reply, str]]] = set()
 
     async def answer(self, aggregator: Aggregator, callback: Callback, deadline: float) -> Response:
@@ -134,10 +138,15 @@ class Hops:
         if isinstance(hop, Late):
             return self._end("ended", effects), "late"
         begun.append(hop)
+        left = Promise.left_in(hop.dialogue)
+        if left:  # so that whoever was promised an SMS sees by no dial less than it will say
+            await self.keeper.keep(left)
         answer = await self.conversation.turn(hop, turn, effects)
         if await self.sessions.commit(hop, answer.dialogue, answer.reply):
             return answer.reply, "end" if answer.reply.close else "continue"
-        return self._end("we_will_sms" if effects.may_have_effect else "ended", effects), "superseded"
+        reply = self._end("we_will_sms" if effects.may_have_effect else "ended", effects)
+        await self._keep(turn, None, effects, reply)
+        return reply, "superseded"
 
     async def _last_words(
         self, turn: Turn, hop: Hop | None, effects: Effects, failure: BaseException
@@ -150,15 +159,34 @@ class Hops:
         else:
             word = "failed"
         reply = self._end(word, effects)
-        if hop is not None and not isinstance(failure, SessionsAway):
-            # So that a copy gets the same bytes, and a redial goes on where this hop began unless it had an effect.
-            dialogue = None if effects.may_have_effect else hop.dialogue
-            try:
-                async with asyncio.timeout(KEEP_SECONDS):
-                    await self.sessions.commit(hop, dialogue, reply)
-            except Exception as error:  # noqa: BLE001 - the reply stands, kept or not
-                logger.warning("last words not kept", session_id=_session(turn), **fault(error))
+        await self._keep(turn, None if isinstance(failure, SessionsAway) else hop, effects, reply)
         return reply, word
+
+    async def _keep(self, turn: Turn, hop: Hop | None, effects: Effects, reply: Reply) -> None:
+        """Store the last words in the dialogue, where it is this hop's still, and the promise that is in them."""
+        stored: list[Awaitable[object]] = []
+        promise = self._promise(turn, effects)
+        if promise:
+            stored.append(self.keeper.make(promise))
+        if hop:
+            # So that a copy gets the same bytes, and a redial goes on where this hop began unless it had an effect.
+            begun = None if effects.may_have_effect else hop.dialogue
+            stored.append(self.sessions.commit(hop, {STUB: promise.dump()} if promise else begun, reply))
+        outcomes: list[object] = []
+        try:
+            async with asyncio.timeout(KEEP_SECONDS):
+                outcomes = await asyncio.gather(*stored, return_exceptions=True)
+        except TimeoutError as slow:
+            outcomes = [slow]
+        for error in outcomes:
+            if isinstance(error, Exception):  # the reply stands, kept or not
+                logger.warning("last words not kept", session_id=_session(turn), **fault(error))
+
+    def _promise(self, turn: Turn, effects: Effects) -> Promise | None:
+        """What is to be told by SMS, if anything may have been done for anybody whose number we know."""
+        if not effects.may_have_effect or not effects.key or turn.msisdn is None:
+            return None
+        return Promise(effects.key, effects.run, turn.msisdn, effects.language or "en", self.clock.now())
 
     def _end(self, word: str, effects: Effects) -> Reply:
         return Reply(self.conversation.word(word, effects.language), close=True)

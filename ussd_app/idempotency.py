@@ -1,0 +1,53 @@
+"""The idempotency key of what a hop is doing: used in the commit of its effect, or void for ever, and never both.
+
+The key is a primary key of Postgres. An effect inserts it as used in its own commit; whoever must say what came of a
+hop that was cut short inserts it as void. Of the two the first to commit wins and the other waits for it: an effect
+found used is there for good, and one that comes after a void key is refused and rolled back, however late it comes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ussd_app.tables import idempotency_keys
+
+USED, VOID = "used", "void"
+
+# Of the action that runs in this task; empty in jobs and wherever else nobody waits for a screen.
+_current: ContextVar[str] = ContextVar("idempotency_key", default="")
+
+
+class Void(Exception):
+    """The key was declared void: the person has been told that nothing was done, and nothing may be done."""
+
+
+@contextmanager
+def under(key: str) -> Iterator[None]:
+    """Let whatever is committed inside the block use this key."""
+    before = _current.set(key)
+    try:
+        yield
+    finally:
+        _current.reset(before)
+
+
+async def use(connection: AsyncConnection, at: datetime) -> None:
+    """Mark the current key, if there is one, as used, in the commit of its effect; raises Void."""
+    key = _current.get()
+    if not key:
+        return
+    used = insert(idempotency_keys).values(key=key, state=USED, at=at)
+    # An update that changes nothing waits for whoever writes the key, and tells what they have made of it.
+    known = used.on_conflict_do_update(index_elements=["key"], set_={"state": idempotency_keys.c.state})
+    if (await connection.execute(known.returning(idempotency_keys.c.state))).scalar_one() == VOID:
+        raise Void(key)
+
+
+async def void(connection: AsyncConnection, key: str, at: datetime) -> bool:
+    """Declare a key void; False where it was used before, or void. Waits for a commit under way that uses it."""
+    declared = insert(idempotency_keys).values(key=key, state=VOID, at=at).on_conflict_do_nothing()
+    return (await connection.execute(declared.returning(idempotency_keys.c.key))).first() is not None
