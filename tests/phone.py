@@ -74,7 +74,7 @@ class EmptyDatabase:
 
     def one(self) -> SimpleNamespace:
         """What a query that always has one row says of nobody."""
-        return SimpleNamespace(id=None, code=None, any=False)
+        return SimpleNamespace(id=None, code=None, any=False, left=False)
 
 
 class NoMoreGuesses:
