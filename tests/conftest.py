@@ -23,6 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from ussd_app import embedded
 from ussd_app.clock import Clock
 
+pytest_plugins = ["deadline"]
+
 # What the machine needs to run at all; everything else is taken from a test's surroundings.
 KEPT = re.compile(r"PATH|HOME|USER|LANG|LC_.*|TMPDIR|VIRTUAL_ENV|(PYTHON|PYTEST|COVERAGE|HYPOTHESIS).*")
 
