@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, urlsplit
@@ -13,18 +13,27 @@ import httpx2 as httpx
 import pytest
 from edge import FORMATS, Edge, count
 from redis.asyncio import Redis
+from sqlalchemy import text
 from test_journeys import application  # noqa: F401 - a fixture
 
 from ussd_app import embedded
 from ussd_app.app import Application
 
-# Real seconds of real outages, three minutes in all; the same answers are tested on fakes in test_hops.py.
-pytestmark = pytest.mark.long
+# A store that is silent costs real seconds of waiting; one that is cut is known at once.
+HOWS = ["cut", pytest.param("silent", marks=pytest.mark.long)]
 
 PAYERS = {name: f"23324000020{number}" for number, name in enumerate(FORMATS)}
 BUSY = "Sorry, we are busy. Nothing was charged. Please dial again."
 WE_WILL_SMS = "We will SMS you the result. Do not pay again."
 FAILED = "Sorry, that did not work. Please dial again."
+
+
+@dataclass
+class Trap:
+    """What happens when the connection that wrote an order sends its COMMIT."""
+
+    spring: Callable[[], Awaitable[None]]
+    carried: bool  # whether the COMMIT has gone on by then, so that its answer alone may be lost
 
 
 @dataclass
@@ -34,8 +43,14 @@ class Wire:
     path: str  # of the store's socket
     address: str
     silent: bool = False
+    trap: Trap | None = None
     server: asyncio.Server | None = None
     open: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    @property
+    def sprung(self) -> bool:
+        """Whether no trap is set any more."""
+        return self.trap is None
 
     async def mend(self) -> None:
         """Carry bytes again."""
@@ -71,16 +86,35 @@ class Wire:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_unix_connection(self.path)
         self.open |= {writer, far_writer}
-        await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
+        await asyncio.gather(self._send(reader, far_writer), self._copy(far_reader, writer))
         self.open -= {writer, far_writer}
+
+    async def _send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry what the application says, and spring the trap at an order's commit."""
+        order = False
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                order = order or b"INSERT INTO orders" in data
+                trap = self.trap if order and b"COMMIT" in data else None
+                if trap is None or trap.carried:
+                    await self._write(writer, data)
+                if trap:
+                    self.trap = None
+                    await trap.spring()
+                    if not trap.carried:
+                        await self._write(writer, data)
+        writer.transport.abort()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
-                if not self.silent:
-                    writer.write(data)
-                    await writer.drain()
+                await self._write(writer, data)
         writer.transport.abort()
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        if not self.silent:
+            writer.write(data)
+            await writer.drain()
 
 
 @pytest.fixture
@@ -108,7 +142,7 @@ async def phone(request: pytest.FixtureRequest, application: Application) -> Asy
         yield Edge(http, application.settings.public_url, request.param, PAYERS[request.param])
 
 
-@pytest.mark.parametrize("how", ["cut", "silent"])
+@pytest.mark.parametrize("how", HOWS)
 async def test_redis_away_is_busy_at_once_and_back_is_well(phone: Edge, redis_wire: Wire, how: str) -> None:
     """END within two seconds, well-formed; when Redis is back the next dial works."""
     await phone.enrol()
@@ -122,28 +156,19 @@ async def test_redis_away_is_busy_at_once_and_back_is_well(phone: Edge, redis_wi
     assert "Akwaaba" in phone.read(await phone.dial())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["cut", "silent"])
 async def test_redis_away_after_placing_says_do_not_pay_again(
-    phone: Edge,
-    application: Application,
-    redis_wire: Wire,
-    monkeypatch: pytest.MonkeyPatch,
-    how: str,
+    phone: Edge, application: Application, redis_wire: Wire, postgres_wire: Wire, how: str
 ) -> None:
     """Redis goes between the order's commit and the hop's: one order, and no word of nothing having been charged."""
     await phone.enrol()
     await phone.confirm_screen()
-    place = application.orders.place
-
-    async def place_and_lose_redis(*given: object, **named: object) -> object:
-        placed = await place(*given, **named)  # type: ignore[arg-type] # handed on as they came
-        await redis_wire.lose(how)
-        return placed
-
-    monkeypatch.setattr(application.orders, "place", place_and_lose_redis)
+    postgres_wire.trap = Trap(lambda: redis_wire.lose(how), carried=False)
     started = time.monotonic()
     assert phone.read(await phone.press("1")) == f"END {WE_WILL_SMS}"
     assert time.monotonic() - started < 5
+    assert postgres_wire.sprung
     assert await count(application, "orders") == 1
     await redis_wire.cut()
     await redis_wire.mend()
@@ -154,6 +179,7 @@ async def test_redis_away_after_placing_says_do_not_pay_again(
     assert await count(application, "orders") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entries", [(), ("3",), ("3", "0240000002"), ("3", "0240000002", "50")])
 async def test_flushed_redis_restarts_politely_and_charges_nobody(
     phone: Edge,
@@ -180,24 +206,19 @@ async def test_flushed_redis_restarts_politely_and_charges_nobody(
 
 
 async def test_flushed_while_placing_is_one_order(
-    phone: Edge,
-    application: Application,
-    stores: embedded.Stores,
-    monkeypatch: pytest.MonkeyPatch,
+    phone: Edge, application: Application, stores: embedded.Stores, postgres_wire: Wire
 ) -> None:
     """Redis is emptied between begin and commit of the confirming hop, and copies of it follow."""
     await phone.enrol()
     await phone.confirm_screen()
-    place = application.orders.place
 
-    async def place_and_flush(*given: object, **named: object) -> object:
-        placed = await place(*given, **named)  # type: ignore[arg-type] # handed on as they came
+    async def flush() -> None:
         async with Redis.from_url(stores.redis_url) as client:
             await client.flushall()
-        return placed
 
-    monkeypatch.setattr(application.orders, "place", place_and_flush)
+    postgres_wire.trap = Trap(flush, carried=False)
     assert phone.read(await phone.press("1")) == f"END {WE_WILL_SMS}"
+    assert postgres_wire.sprung
     for _ in range(3):
         assert "END Now approve" not in phone.read(await phone.again())
     assert await count(application, "orders") == 1
@@ -223,7 +244,8 @@ def database(database: str, postgres_wire: Wire) -> str:
     return database.replace(quote(near, safe=""), quote(far, safe=""))
 
 
-@pytest.mark.parametrize("how", ["cut", pytest.param("silent", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["cut", "silent"])
 async def test_postgres_away_ends_hops_well_formed(
     phone: Edge,
     application: Application,
@@ -246,7 +268,7 @@ async def _timed(answer: Awaitable[httpx.Response]) -> httpx.Response:
         return await answer
 
 
-@pytest.mark.parametrize("how", ["cut", "silent"])
+@pytest.mark.parametrize("how", HOWS)
 async def test_postgres_away_stores_no_callback(
     application: Application,
     postgres_wire: Wire,
@@ -264,28 +286,31 @@ async def test_postgres_away_stores_no_callback(
     assert [await count(application, table) for table in ("callbacks", "reports")] == [2, 2]
 
 
+@pytest.mark.parametrize("carried", [True, False], ids=["committed", "not_committed"])
+@pytest.mark.parametrize("how", HOWS)
 async def test_postgres_lost_at_the_very_commit_says_do_not_pay_again(
-    phone: Edge,
-    application: Application,
-    postgres_wire: Wire,
-    monkeypatch: pytest.MonkeyPatch,
+    phone: Edge, application: Application, postgres_wire: Wire, how: str, *, carried: bool
 ) -> None:
     """Whether the commit came through nobody knows: the words must fit both, and a copy must not place again."""
     await phone.enrol()
     await phone.confirm_screen()
-    point = application.clock.point
-
-    def silence(name: str) -> None:
-        if name == "place.in_commit":
-            postgres_wire.silent = True
-        point(name)
-
-    monkeypatch.setattr(application.clock, "point", silence)
+    postgres_wire.trap = Trap(lambda: postgres_wire.lose(how), carried=carried)
     try:
         assert phone.read(await _timed(phone.press("1"))) == f"END {WE_WILL_SMS}"
+        assert postgres_wire.sprung
     finally:
-        monkeypatch.undo()
         await postgres_wire.cut()
         await postgres_wire.mend()
     assert phone.read(await phone.again()) == f"END {WE_WILL_SMS}"
+    assert await count(application, "orders") == carried
+
+
+async def test_placing_that_hangs_says_do_not_pay_again(phone: Edge, application: Application) -> None:
+    """Somebody else's statement holds up the order's own: the reply does not wait for it, and a copy says the same."""
+    await phone.enrol()
+    await phone.confirm_screen()
+    async with application.engine.connect() as other:
+        await other.execute(text("LOCK TABLE orders IN EXCLUSIVE MODE"))  # which may be read, and not written
+        assert phone.read(await _timed(phone.press("1"))) == f"END {WE_WILL_SMS}"
+        assert phone.read(await _timed(phone.again())) == f"END {WE_WILL_SMS}"
     assert await count(application, "orders") <= 1
