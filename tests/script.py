@@ -65,6 +65,10 @@ TALK = {HANDSET, TYPED, HOPS}  # all that a journey holds that needs nothing but
 REMEMBERED = re.compile(r"<(\w+)>")
 PIECE = re.compile(r"(\.\.\.|<\w+>)")
 ANY_LINES = re.compile(r"\n\.\.\.(?=\n|$)")
+CODE = re.compile(r"(?<!\d)\d{8}(?!\d)")
+# What an SMS says in every language: amounts of money, and numbers as they are dialled; SEPARATOR differs.
+FACT = re.compile(r"[A-Z]{3} (\d[\d.,]*\d)|(?<!\d)(0\d{9})(?!\d)")
+SEPARATOR = re.compile(r"(?<=\d)[.,\s](?=\d)")
 
 
 class Mismatch(AssertionError):
@@ -152,6 +156,30 @@ def matched_screen(expected: tuple[str, ...], screen: str, remembered: Mapping[s
         return {}
     words = "\n".join(expected)
     return matched(words if words.startswith("END ") else f"CON {words}", screen, remembered)
+
+
+def translated(words: str, text: str, remembered: Mapping[str, str]) -> dict[str, str] | None:
+    """The codes of an SMS or a screen in another language than the journey's; None where one is missing."""
+    named = dict.fromkeys(REMEMBERED.findall(words))
+    fresh = [code for code in CODE.findall(text) if code not in remembered.values()]
+    unknown = [name for name in named if name not in remembered]
+    known = all(remembered[name] in text for name in named if name in remembered)
+    return dict(zip(unknown, fresh, strict=False)) if known and len(unknown) <= len(fresh) else None
+
+
+def translated_sms(words: str, text: str, remembered: Mapping[str, str]) -> dict[str, str] | None:
+    """The same of an SMS, which has to say the same amounts and numbers."""
+    facts = (SEPARATOR.sub("", amount or number) for amount, number in FACT.findall(words))
+    said = SEPARATOR.sub("", text)
+    return translated(words, text, remembered) if all(fact in said for fact in facts) else None
+
+
+def translated_screen(expected: tuple[str, ...], screen: str, remembered: Mapping[str, str]) -> dict[str, str] | None:
+    """The same of a screen, which has to end the dialogue where the journey's does."""
+    words = "\n".join(expected)
+    if expected and words.startswith("END ") != screen.startswith("END "):
+        return None
+    return translated(words, screen, remembered)
 
 
 def _head(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from player import Handset, play
-from script import Mismatch, country, matched, matched_screen, only_once, only_talk
+from script import Mismatch, country, matched, matched_screen, only_once, only_talk, translated_sms
 
 AMA, KOFI = "233240000001", "233240000002"
 WELCOME = "CON Welcome"
@@ -252,3 +252,32 @@ def test_three_dots_stand_for_the_rest(expected: tuple[str, ...], screen: str, *
 def test_digits_are_remembered(words: str, text: str, remembered: dict[str, str], new: dict[str, str] | None) -> None:
     """The first time they are whatever stands there, then the same."""
     assert matched(words, text, remembered) == new
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "remembered", "new"),
+    [
+        ("You paid GHS 1,050.00. Ref <code>", "Vous avez payé GHS 1 050,00. Réf 48215037", {}, {"code": "48215037"}),
+        ("You paid GHS 1,050.00. Ref <code>", "Vous avez payé GHS 105,00. Réf 48215037", {}, None),
+        ("You paid GHS 5.00. Ref <code>", "Vous avez payé GHS 5,00.", {}, None),
+        ("For 0240000001 ...", "Pour 0240000002", {}, None),
+        ("For 0240000001 ...", "Pour 0240000001", {}, {}),
+        ("Ref <code>", "Réf 48215037", {"code": "39570571"}, None),
+        ("Ref <one>, <two>", "Réf 48215037, 39570571", {"one": "48215037"}, {"two": "39570571"}),
+    ],
+)
+def test_another_language_says_the_same_amounts_numbers_and_codes(
+    words: str, text: str, remembered: dict[str, str], new: dict[str, str] | None
+) -> None:
+    """Whatever its words are."""
+    assert translated_sms(words, text, remembered) == new
+
+
+async def test_a_journey_in_another_language_ends_where_the_first_does(path: Path, stage: Stage) -> None:
+    """Its screens are not compared, but for that."""
+    written(path, *START, "> 1", "END Thanks")
+    stage.screens["1"] = "END Merci"
+    await play(path, stage, translated=True)
+    stage.screens["1"] = "CON Choix incorrect"
+    with pytest.raises(Mismatch, match=":5: expected"):
+        await play(path, stage, translated=True)

@@ -154,9 +154,8 @@ async def agree(application: Application, http: httpx.AsyncClient) -> None:
         assert set((await ledger.imbalance(connection)).values()) <= {0}
 
 
-@pytest.mark.parametrize(("application", "path", "world"), PLAYED, indirect=["application"])
-async def test_journey(application: Application, redis: Redis, path: Path, world: type[Live]) -> None:
-    """As written, once; and with every hop sent twice, unless it is long."""
+def phones(application: Application, redis: Redis, http: httpx.AsyncClient, world: type[Live] = Live) -> Live:
+    """The handsets of the application's country, to which the ledger, the time and the floats are within reach."""
     later, settings = application.clock, application.settings
     assert isinstance(later, LaterClock)
 
@@ -174,10 +173,15 @@ async def test_journey(application: Application, redis: Redis, path: Path, world
             row = await treasury.named(connection, code)
         assert await application.orders.decide(row["id"], Decision("a treasurer", receipt)) is None
 
+    return world(
+        http, settings.public_url, ledger=lambda account: balance(application, account), advance=advance,
+        fund=fund, country=settings.country, decide=decide,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("application", "path", "world"), PLAYED, indirect=["application"])
+async def test_journey(application: Application, redis: Redis, path: Path, world: type[Live]) -> None:
+    """As written, once; and with every hop sent twice, unless it is long."""
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-        live = world(
-            http, settings.public_url, ledger=lambda account: balance(application, account), advance=advance,
-            fund=fund, country=settings.country, decide=decide,
-        )  # fmt: skip
-        await play(path, live)
+        await play(path, phones(application, redis, http, world))
         await agree(application, http)
