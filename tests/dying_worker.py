@@ -18,6 +18,7 @@ worker.HEARTBEAT_SECONDS = 0.2
 worker.STALLED_SECONDS = 1.0
 worker.TEND = "* * * * * *"
 schedule.CHECK_AGES = (1, 2, 3, 5, 10, 20, 30)
+schedule.EVERY = ((timedelta(hours=1), timedelta(seconds=10)), (schedule.PATIENCE, timedelta(seconds=10)))
 outcomes.STALE = timedelta(seconds=2)
 outcomes.REPORT_WAIT = timedelta(seconds=1)
 

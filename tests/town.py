@@ -26,6 +26,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 START_SECONDS = 120.0  # on a machine that others use too
 SERVE = ["-m", "ussd_app"]
+LEFT = (
+    "SELECT kind, state, attempts, tries, checks, doubtful, submitted_at FROM payments WHERE final_at IS NULL",
+    "SELECT task_name, status, attempts, scheduled_at FROM procrastinate_jobs WHERE status <> 'succeeded' LIMIT 100",
+)
 
 
 @dataclass
@@ -74,8 +78,14 @@ class Town:
             async with self.engine.connect() as connection:
                 if (await connection.execute(text(query))).scalar_one():
                     return
-            assert time.monotonic() < deadline, query
+            assert time.monotonic() < deadline, f"{query}\n{await self.left()}"
             await asyncio.sleep(0.1)
+
+    async def left(self) -> list[dict[str, Any]]:
+        """The payments that are open, and the jobs, for a person who wonders why."""
+        async with self.engine.connect() as connection:
+            found = [(await connection.execute(text(query))).mappings().all() for query in LEFT]
+        return [dict(row) for rows in found for row in rows]
 
     async def all_final(self, seconds: float = 60) -> None:
         """Wait until no payment and no order is open and no SMS waits."""
