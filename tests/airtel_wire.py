@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ussd_app.clock import Clock
 from ussd_app.config import load
 from ussd_app.errors import Rejected, Throttled, Unknown
-from ussd_app.http import BODY_BYTES_MAX, Answer
+from ussd_app.http import BODY_BYTES_MAX
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Pending, Request, Status, Succeeded
@@ -152,14 +152,9 @@ def opened(sealed: str, scheme: str = "pkcs1", owner: rsa.RSAPrivateKey = OWNER)
     return owner.decrypt(base64.b64decode(sealed, validate=True), SCHEMES[scheme])
 
 
-async def told(client: Operator, kind: Kind, code: str, word: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What an enquiry comes to that is answered with this code and word, for tests of thousands of them."""
-    answer = coded(code, {"transaction": {"airtel_money_id": RECEIPT, "id": ID, "status": word}})
-
-    async def get(_what: str, _path: str) -> Answer:
-        return Answer(200, {}, answer["body"].encode())
-
-    monkeypatch.setattr(client, "_get", get)
+async def told(client: Operator, airtel: Airtel, kind: Kind, code: str, word: str) -> str:
+    """What an enquiry comes to that is answered with this code and word."""
+    airtel.answers = [coded(code, {"transaction": {"airtel_money_id": RECEIPT, "id": ID, "status": word}})]
     return await outcome(client.check(asking(kind)))
 
 

@@ -1,7 +1,7 @@
 """An order desk with a scripted operator: everything real but the outside party and the SMS."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import SystemRandom
@@ -20,7 +20,7 @@ from ussd_app.config import Settings
 from ussd_app.errors import ProviderError, Unknown
 from ussd_app.groups import Groups
 from ussd_app.jobs import Jobs
-from ussd_app.messages import Messages
+from ussd_app.messages import Messages, Sms
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import CallbackNote, Kind, Pending, Request, Status, Succeeded
@@ -95,6 +95,7 @@ class Outbox:
 
     sent: dict[str, tuple[str, Msisdn]] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)  # the variables last given to a template
+    notices: dict[str, tuple[str, Msisdn]] = field(default_factory=dict)  # what groups tell their members
 
     async def queue(
         self,
@@ -109,6 +110,11 @@ class Outbox:
         """Remember it."""
         self.sent.setdefault(key, (template, msisdn))
         self.said[template] = variables
+
+    async def queue_all(self, _connection: AsyncConnection, batch: Iterable[Sms]) -> None:
+        """Remember a group's notices."""
+        for sms in batch:
+            self.notices.setdefault(sms.key, (sms.template, sms.msisdn))
 
     async def pump(self, sender: str) -> None:
         """Nothing is handed over."""

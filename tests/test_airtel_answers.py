@@ -50,7 +50,7 @@ async def test_a_hash_fits_or_is_refused_where_it_is_demanded(row: dict[str, Any
     assert not operator(enforce_hash=True, callback_hash_key="another").authentic({}, body)
 
 
-async def test_no_word_but_the_listed_ones_is_final(operator: Operators, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_word_but_the_listed_ones_is_final(operator: Operators, airtel: Airtel) -> None:
     """5,000 random words beside codes of success, failure and the call, and listed ones misspelt, end nothing."""
     client, dice = operator(), random.Random(1010)  # noqa: S311 - a seed, not a secret
     letters = string.ascii_letters + "_ -0é€"
@@ -61,7 +61,7 @@ async def test_no_word_but_the_listed_ones_is_final(operator: Operators, monkeyp
     for word in words:
         if word not in STATUSES:
             for end in ("001", "006", "008"):
-                found = await told(client, Kind.COLLECTION, f"DP00800001{end}", word, monkeypatch)
+                found = await told(client, airtel, Kind.COLLECTION, f"DP00800001{end}", word)
                 assert found == ("pending DP00800001006" if (end, word) == ("006", "") else "unknown"), word
 
 
@@ -70,13 +70,13 @@ async def test_no_word_but_the_listed_ones_is_final(operator: Operators, monkeyp
     [(Kind.COLLECTION, "DP00800001", set()), (Kind.DISBURSEMENT, "DP00900001", {"011", "017"})],
 )
 async def test_no_code_but_the_listed_ones_is_final(
-    kind: Kind, family: str, never: set[str], operator: Operators, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, family: str, never: set[str], operator: Operators, airtel: Airtel
 ) -> None:
     """Every other code of three digits leaves a success and a failure unknown."""
     client, listed = operator(), {end for meaning, ends in CODES[family].items() if meaning for end in ends.split()}
     ended = set()
     for end in (f"{number:03d}" for number in range(1000)):
-        found = [await told(client, kind, family + end, word, monkeypatch) for word in ("TS", "TF")]
+        found = [await told(client, airtel, kind, family + end, word) for word in ("TS", "TF")]
         ended |= {end} if found != ["unknown"] * 2 else set()
     assert ended == listed - never
 

@@ -289,7 +289,7 @@ async def test_what_was_open_stays_so_while_redis_is_lost(
     """What this process last saw goes on counting."""
     breakers, operator = Breakers(redis, clock), Operator()
     await asked(breakers, operator, 5)
-    monkeypatch.setattr(breakers._kept, "_redis", away)
+    monkeypatch.setattr(redis, "connection_pool", away.connection_pool)
     assert await ask(breakers, operator) == "resting"
     clock.advance(60)
     assert await ask(breakers, Operator(None)) == "yes"

@@ -13,9 +13,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from test_daily import SAVER, cedis, found, pay, saved, shown
 
-from ussd_app import worker
 from ussd_app.errors import Reason
-from ussd_app.groups import Groups, books
+from ussd_app.groups import books
 from ussd_app.groups.model import Group, Refused
 from ussd_app.groups.savings import Payable, Which
 from ussd_app.groups.takeouts import HandedOver
@@ -30,15 +29,8 @@ YAW = phone(SAVER)
 
 
 @pytest.fixture
-async def desk(
-    engine: AsyncEngine, database: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Desk]:
-    """A desk that pays out for the circle's groups, whose notices are another test's."""
-
-    async def tell(_: Groups, event: int) -> int:
-        return event
-
-    monkeypatch.setattr(worker, "JOBS", {"groups.tell": tell})
+async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+    """A desk that pays out for the circle's groups."""
     async with open_desk(engine, database, clock) as desk:
         yield desk
 

@@ -14,9 +14,8 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from test_money_attacks import Chaos, DyingClock, World, fewer_questions
 
-from ussd_app import worker
 from ussd_app.config import Settings
-from ussd_app.groups import Groups, books, contributions, invites, jobs, members
+from ussd_app.groups import books, contributions, invites, members
 from ussd_app.groups.contributions import Booked
 from ussd_app.groups.payouts import Asked
 from ussd_app.msisdn import Msisdn
@@ -49,16 +48,8 @@ def clock() -> DyingClock:
 
 
 @pytest.fixture
-async def desk(
-    engine: AsyncEngine, database: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Desk]:
-    """A desk that keeps the groups' deadlines, and tells nobody."""
-
-    async def tell(_: Groups, **ids: object) -> None:
-        del ids
-
-    silent = dict.fromkeys(("groups.tell", "groups.remind", "groups.remind_savers"), tell)
-    monkeypatch.setattr(worker, "JOBS", {**jobs.JOBS, **silent})
+async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+    """A desk that keeps the groups' deadlines, and tells everybody."""
     async with open_desk(engine, database, clock) as desk:
         yield desk
 

@@ -18,7 +18,7 @@ from test_edge_settings import _serve, right  # noqa: F401 - a fixture
 from test_journeys import application, load_menus, surroundings  # noqa: F401 - a fixture
 
 from ussd_app import __main__ as command
-from ussd_app import log, menus, migrations
+from ussd_app import log, menus
 from ussd_app.app import Application
 from ussd_app.config import Settings, load, provider
 from ussd_app.money import Money
@@ -124,7 +124,6 @@ def run(database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: 
     for name, value in surroundings("KE", database, redis_url)[1].items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(menus, "load", load_menus)
-    monkeypatch.setattr(migrations, "upgrade", lambda _url: None)
     monkeypatch.setattr(signal, "signal", lambda *_given: None)
     monkeypatch.setattr(log, "configure", lambda _level: None)  # other tests look at what is logged
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx2 as httpx
@@ -46,6 +49,32 @@ def web(world: World) -> httpx.AsyncClient:
 def answering(handle: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncClient:
     """A client whose server is one function."""
     return httpx.AsyncClient(transport=httpx.MockTransport(handle))
+
+
+@contextmanager
+def serving(handle: Callable[[httpx.Request], httpx.Response]) -> Iterator[str]:
+    """The address of a server that is one function."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            content = self.rfile.read(int(self.headers.get("content-length", 0)))
+            response = handle(httpx.Request(self.command, f"http://here{self.path}", content=content))
+            self.send_response(response.status_code)
+            self.send_header("content-length", str(len(response.content)))
+            self.end_headers()
+            self.wfile.write(response.content)
+
+        do_GET = do_POST = answer  # noqa: N815 - as http.server calls them
+
+        def log_message(self, *_words: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize("through", FORMATS)
@@ -226,9 +255,9 @@ def test_a_piped_dialogue_plays_the_prompt_and_is_recorded(
 
     keys = iter(["1", "what?", "1"])
     monkeypatch.setattr("builtins.input", lambda *_: next(keys, ""))
-    monkeypatch.setattr("ussd_app.http.client", lambda: answering(handle))
     file = tmp_path / "journey.txt"
-    assert dial.run("*920*55#", "233240000001", "africastalking", URL, file) == 0
+    with serving(handle) as url:
+        assert dial.run("*920*55#", "233240000001", "africastalking", url, file) == 0
     shown = capsys.readouterr().out
     assert "11/160 septets, hop 2, end" in shown
     assert "mtn_momo" in shown

@@ -17,7 +17,6 @@ from ussd_app import worker
 from ussd_app.callbacks import Callbacks
 from ussd_app.config import Settings
 from ussd_app.errors import ProviderError, Reason
-from ussd_app.groups import Groups
 from ussd_app.groups.model import Group
 from ussd_app.messages import Messages
 from ussd_app.money import Money
@@ -126,12 +125,7 @@ class Shop:
 async def shop(
     engine: AsyncEngine, database: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Shop]:
-    """A till, and a desk whose groups' notices are another test's."""
-
-    async def tell(_: Groups, event: int) -> int:
-        return event
-
-    monkeypatch.setattr(worker, "JOBS", {"groups.tell": tell})
+    """A till, and its desk."""
     monkeypatch.setattr("desk.ScriptedOperator", TillOperator)
     async with open_desk(engine, database, clock) as desk:
         operator = desk.operator
