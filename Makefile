@@ -14,8 +14,9 @@ test: .venv/installed
 coverage: .venv/installed
 	$(BIN)/pytest -n 2 -m "not long" --cov --cov-report term:skip-covered
 
+# Half an hour; `make test-long WORLDS=10000` plays that many simulated worlds in place of a thousand, for a night.
 test-long: .venv/installed
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -n 2 -m long
 
 lint: .venv/installed
 	$(BIN)/ruff check .
