@@ -116,20 +116,21 @@ async def application(
 
 
 @asynccontextmanager
-async def served(application: Application, port: int) -> AsyncIterator[None]:
-    """Web and worker, to the end of the block."""
+async def served(application: Application, port: int, *, works: bool = True) -> AsyncIterator[None]:
+    """Web, and a worker where one is wanted, to the end of the block."""
     config = uvicorn.Config(application.web(), port=port, log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
         assert not serving.done()
         await asyncio.sleep(0.01)
-    working = asyncio.create_task(worker.run(application.jobs, signals=False))
+    working = [asyncio.create_task(worker.run(application.jobs, signals=False))] if works else []
     try:
         yield
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
         server.should_exit = True
         await serving
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ussd_app.commands import outage
+from ussd_app.bench import outage
 
 
 async def test_what_a_call_costs_is_measured(redis_url: str) -> None:

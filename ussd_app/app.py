@@ -54,6 +54,7 @@ from ussd_app.web.hops import Hops
 
 POOL_CONNECTIONS = 20  # to Postgres, of one process
 JOB_CONNECTIONS = 4
+NAME = "ussd_app"  # by which Postgres knows our connections; Procrastinate's own are called "ussd_app jobs"
 INSIGHTS = "insights_"  # before the name of a provider that tells of SIMs, in the address of its callbacks
 
 
@@ -92,10 +93,15 @@ class Application:
         self.http = http.client()
         self.redis = _redis(settings.redis_url.get_secret_value())
         database = sqlalchemy_url(settings.database_url.get_secret_value())
-        self.engine: AsyncEngine = create_async_engine(database, pool_size=POOL_CONNECTIONS, pool_pre_ping=True)
+        self.engine: AsyncEngine = create_async_engine(
+            database, pool_size=POOL_CONNECTIONS, pool_pre_ping=True, connect_args={"application_name": NAME}
+        )
         self.jobs = procrastinate.App(
             connector=procrastinate.PsycopgConnector(
-                conninfo=database.replace("+psycopg", "", 1), min_size=1, max_size=JOB_CONNECTIONS
+                conninfo=database.replace("+psycopg", "", 1),
+                min_size=1,
+                max_size=JOB_CONNECTIONS,
+                kwargs={"application_name": f"{NAME} jobs"},
             )
         )
         self.aggregators: Mapping[str, Aggregator] = {name: self._aggregator(name) for name in settings.aggregators}

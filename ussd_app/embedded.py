@@ -60,6 +60,16 @@ class Stores:
         """``postgresql://...``, as libpq takes it."""
         return f"postgresql://postgres@/postgres?host={quote(str(self._postgres.socket.parent), safe='')}"
 
+    @property
+    def postgres_log(self) -> Path:
+        """Where PostgreSQL writes its log."""
+        return self._postgres.log
+
+    @property
+    def postgres_pid(self) -> int:
+        """The process id of PostgreSQL's first process; every connection has one of its own below it."""
+        return int((self._postgres.directory / "postmaster.pid").read_text().split(maxsplit=1)[0])
+
     def stop(self) -> None:
         """Leave; whoever leaves last stops both servers. Harmless when repeated."""
         atexit.unregister(self.stop)

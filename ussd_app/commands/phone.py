@@ -103,10 +103,20 @@ class State:
 
 
 class Phone:
-    """One handset. ``through`` is a name of FORMATS; a ``url`` with a path is that aggregator's whole address."""
+    """One handset. ``through`` is a name of FORMATS; a ``url`` with a path is that aggregator's whole address.
+
+    ``sandbox`` is the server that keeps the handset, where it is another.
+    """
 
     def __init__(
-        self, http: httpx.AsyncClient, url: str, msisdn: str, *, through: str = "africastalking", code: str = "920*55"
+        self,
+        http: httpx.AsyncClient,
+        url: str,
+        msisdn: str,
+        *,
+        through: str = "africastalking",
+        code: str = "920*55",
+        sandbox: str | None = None,
     ) -> None:
         self.msisdn = msisdn.removeprefix("+")
         self.code = code
@@ -116,7 +126,7 @@ class Phone:
         parts = urlsplit(url)
         self._server = f"{parts.scheme}://{parts.netloc}"
         self._callback = url if parts.path.strip("/") else f"{self._server}/ussd/{self._format.aggregator}"
-        self._handset = f"{self._server}/sandbox/handsets/{self.msisdn}"
+        self._handset = f"{sandbox or self._server}/sandbox/handsets/{self.msisdn}"
         self._dialled, self._session_id = "", ""
         self._entries: tuple[str, ...] = ()
 

@@ -24,9 +24,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from ussd_app import app, log, migrations, redis_client, worker
+from ussd_app.bench.figures import Figure
 from ussd_app.breakers import Breakers
 from ussd_app.clock import Clock
-from ussd_app.commands.load import Figure
 from ussd_app.config import Settings, load
 from ussd_app.groups import Groups
 from ussd_app.jobs import Jobs
