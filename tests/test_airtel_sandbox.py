@@ -17,6 +17,7 @@ from starlette.routing import Mount
 from ussd_app import config
 from ussd_app.errors import Rejected, Throttled, Unknown
 from ussd_app.money import Money
+from ussd_app.movement import Claimed
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.operators.airtel import Operator, Settings
@@ -214,7 +215,7 @@ async def test_a_callback_is_authentic_and_names_its_collection(hashed: str, wor
     note = operator.parse_callback("", called.content)
     paid = await operator.check(request)
     assert isinstance(paid, Succeeded)
-    assert (note.reference, note.status) == (request.reference, Pending("TS", paid.receipt))
+    assert (note.reference, note.status) == (request.reference, Claimed("TS", receipt=paid.receipt))
     assert operator.authentic(called.headers, called.content)
     assert not world.operator(enforce_hash=True, callback_hash_key="other").authentic({}, called.content)
 
