@@ -20,6 +20,7 @@ from ussd_app.config import load
 from ussd_app.errors import Rejected, Throttled, Unknown
 from ussd_app.http import BODY_BYTES_MAX
 from ussd_app.money import Money
+from ussd_app.movement import Claimed
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.operators.airtel import Operator, Settings
@@ -134,8 +135,10 @@ async def outcome(call: Awaitable[object]) -> str:
 def said(status: Status) -> str:
     """A status, in the words of the rows."""
     match status:
-        case Pending(raw, receipt):
-            return f"pending {raw} {receipt or ''}".strip()
+        case Claimed():
+            return f"claimed {status.receipt}".strip()
+        case Pending(raw):
+            return f"pending {raw}".strip()
         case Succeeded(receipt):
             return f"succeeded {receipt}".strip()
         case Failed(reason):

@@ -200,7 +200,7 @@ async def test_failed_hop_says_nothing_of_what_was_typed(
     async with application.engine.begin() as connection:
         await connection.execute(text("ALTER TABLE subscribers ADD CONSTRAINT refuse CHECK (pin_hash IS NULL)"))
     shown = phone.read(await phone.press("2580"))
-    assert shown == "END Sorry, that did not work. Please dial again."
+    assert shown == "END We will SMS you the result. Do not pay again."
     logged = capfd.readouterr().err
     assert '"error": "IntegrityError"' in logged
     assert not MSISDN.search(logged)

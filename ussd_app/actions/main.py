@@ -153,7 +153,7 @@ async def languages(call: Call, after: str | None) -> Choices:
     return choose_language(call, after)
 
 
-@action()
+@action(writes=True)
 async def register(call: Call, name: str, language: str) -> Registered:
     """Enter a new subscriber; doing so again changes nothing."""
     if call.msisdn is None:
