@@ -17,7 +17,7 @@ class Hung(BaseException):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Two deadlines in pyproject.toml."""
     parser.addini("deadline_seconds", "of a test's set-up, its call and its teardown each", default="180")
-    parser.addini("long_deadline_seconds", "the same of a test marked long", default="600")
+    parser.addini("long_deadline_seconds", "the same of a test marked long", default="1200")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -143,10 +143,10 @@ async def test_nothing_of_a_group_is_lost_or_doubled_when_a_worker_dies(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_nothing_of_a_group_is_lost_or_doubled_at_any_point(
     town: Town, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Every point, in another order each time."""
+    """Every point among eighteen orders, in another order each time: 288 of each kind."""
     chance = random.Random(seed)  # noqa: S311 - the same
     await die_and_recover(town, monkeypatch, chance.sample(EVERY, len(EVERY)), chance)

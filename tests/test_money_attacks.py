@@ -28,7 +28,7 @@ from ussd_app.payments.schedule import CHECK_AGES, PATIENCE
 from ussd_app.tables import audit, orders, payments
 
 DAY = 86_400
-PARTS, WORLDS = 20, int(os.environ.get("WORLDS", "1000"))
+PARTS, WORLDS = 20, int(os.environ.get("WORLDS", "500"))
 
 
 class Died(Exception):
@@ -519,7 +519,7 @@ async def simulate(engine: AsyncEngine, database: str, clock: DyingClock, seeds:
 async def test_the_books_are_the_operators_whatever_happens(
     engine: AsyncEngine, database: str, clock: DyingClock, part: int
 ) -> None:
-    """A hundred seeds of everything at once; a thousand in the long run."""
+    """A hundred seeds of everything at once; five hundred in the long run."""
     await simulate(engine, database, clock, range(part * 25, part * 25 + 25))
 
 
@@ -529,6 +529,6 @@ async def test_the_books_are_the_operators_whatever_happens(
 async def test_the_books_are_the_operators_in_many_worlds(
     engine: AsyncEngine, database: str, clock: DyingClock, part: int
 ) -> None:
-    """A thousand seeds beside the hundred above, or as many as WORLDS says: ten thousand in a night."""
+    """Five hundred seeds beside the hundred above, or as many as WORLDS says: ten thousand in a night."""
     each = WORLDS // PARTS
     await simulate(engine, database, clock, range(1000 + part * each, 1000 + (part + 1) * each))

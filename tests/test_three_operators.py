@@ -144,9 +144,8 @@ async def test_a_small_night(night: Night) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("night", COUNTRIES, indirect=True)
-async def test_the_books_are_equal_after_two_thousand_payments(night: Night, seed: int) -> None:
-    """A thousand in each country, of three operators."""
-    await play(night, 1000, seed)
+async def test_the_books_are_equal_after_two_thousand_payments(night: Night) -> None:
+    """A thousand in each country, of three operators: another night would prove the same, and take as long."""
+    await play(night, 1000, seed=1)
     await check(night)
