@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ussd_app import embedded
 from ussd_app.clock import Clock
+from ussd_app.payments.schedule import Schedule
 
 pytest_plugins = ["deadline"]
 
@@ -110,6 +111,12 @@ def template(stores: embedded.Stores) -> str:
     _administer(stores, "CREATE DATABASE template_ussd")
     upgrade(_database_url(stores, "template_ussd"))
     return "template_ussd"
+
+
+@pytest.fixture
+def schedule() -> Schedule:
+    """When whole applications ask about payments: ten times as often as for people, who have days."""
+    return Schedule(check_ages=(1, 2, 3, 5, 10), ask_every=timedelta(seconds=1))
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import CallbackNote, Kind, Pending, Request, Status, Succeeded
 from ussd_app.orders import LimitReached, Orders, Placed, airtime, send_money
 from ussd_app.payments import Payments
+from ussd_app.payments.schedule import Schedule
 from ussd_app.routes import Routes
 from ussd_app.sims import Sims
 from ussd_app.tables import orders, payments
@@ -233,7 +234,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def open_desk(
+    engine: AsyncEngine, database: str, clock: FakeClock, schedule: Schedule | None = None
+) -> AsyncIterator[Desk]:
     """Build one."""
     connector = procrastinate.PsycopgConnector(conninfo=database.replace("+psycopg", ""), min_size=1, max_size=4)
     app = procrastinate.App(connector=connector)
@@ -244,7 +247,7 @@ async def open_desk(engine: AsyncEngine, database: str, clock: FakeClock) -> Asy
 
     paying = Payments(
         engine, Jobs(app), {operator.name: operator}, {delivery.name: delivery}, clock, callback_url,
-        Breakers(None, clock), SystemRandom(),
+        Breakers(None, clock), SystemRandom(), schedule,
     )  # fmt: skip
     settings = Settings()
     messages = cast("Messages", outbox)

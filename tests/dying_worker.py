@@ -10,17 +10,9 @@ from ussd_app import log, worker
 from ussd_app.app import Application
 from ussd_app.clock import Clock
 from ussd_app.config import Settings, load
-from ussd_app.messages import outcomes
-from ussd_app.orders import course
-from ussd_app.payments import schedule
+from ussd_app.payments.schedule import PATIENCE, Schedule
 
-worker.HEARTBEAT_SECONDS = 0.2
-worker.STALLED_SECONDS = 1.0
-worker.TEND = "* * * * * *"
-schedule.CHECK_AGES = (1, 2, 3, 5, 10, 20, 30)
-schedule.EVERY = ((timedelta(hours=1), timedelta(seconds=10)), (schedule.PATIENCE, timedelta(seconds=10)))
-outcomes.STALE = timedelta(seconds=2)
-outcomes.REPORT_WAIT = timedelta(seconds=1)
+OFTEN = Schedule(check_ages=(1, 2, 3, 5, 10, 20, 30), every=((PATIENCE, timedelta(seconds=10)),))
 
 
 class DyingClock(Clock):
@@ -43,9 +35,7 @@ async def main() -> None:
     settings = load(Settings)
     log.configure(settings.log_level)
     clock = DyingClock(sys.argv[1], int(sys.argv[2])) if len(sys.argv) > 1 else Clock()
-    if isinstance(clock, DyingClock) and clock.at.startswith("delay."):
-        course.DELAY = timedelta(seconds=1)
-    async with Application(settings, clock) as application:
+    async with Application(settings, clock, schedule=OFTEN, tend="* * * * * *") as application:
         await worker.run(application.jobs)
 
 

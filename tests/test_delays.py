@@ -249,6 +249,10 @@ async def test_one_sms_is_sent_though_a_worker_dies_telling(
                 recipient_name="Kofi", amount=Money.of(50, "GHS"), language="en",
             )  # fmt: skip
             assert isinstance(placed, Placed)
+            due = "task_name = 'orders.tell_delay' AND args ->> 'step' = 'disburse'"
+            await town.until(f"SELECT count(*) = 1 FROM procrastinate_jobs WHERE {due}")
+            async with engine.begin() as connection:  # the minute is over
+                await connection.execute(text(f"UPDATE procrastinate_jobs SET scheduled_at = now() WHERE {due}"))
             assert await asyncio.to_thread(worker.wait, 60) == -signal.SIGKILL
         successor = town.work()
         told = "SELECT count(*) = 1 FROM messages WHERE template = 'being_delivered' AND state NOT IN {waiting}"

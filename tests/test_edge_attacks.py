@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,12 +11,17 @@ from edge import FORMATS, Edge, count, rows, seen
 from test_journeys import application  # noqa: F401 - a fixture
 
 from ussd_app.app import Application
-from ussd_app.operators import Request, Status
-from ussd_app.payments import schedule
+from ussd_app.payments.schedule import Schedule
 
 PAYERS = {name: f"23324000010{number}" for number, name in enumerate(FORMATS)}
 COPIES = 50
 pytestmark = pytest.mark.usefixtures("redis")
+
+
+@pytest.fixture
+def schedule() -> Schedule:
+    """Nobody asks by themselves while a test looks: only callbacks have the operator asked."""
+    return Schedule(check_ages=(60,))
 
 
 @pytest.fixture
@@ -142,11 +146,8 @@ async def test_masked_number_moves_no_money(phone: Edge, application: Applicatio
 async def pending(
     application: Application,
     http: httpx.AsyncClient,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[str, str]:
     """A payment whose prompt nobody has answered; its id, and the address of its callbacks."""
-    monkeypatch.setattr(schedule, "CHECK_AGES", (60,))
-    monkeypatch.setattr(schedule, "ASK_EVERY", timedelta(seconds=10))
     phone = Edge(http, application.settings.public_url, "africastalking", "233240000001")
     await phone.enrol()
     await phone.confirm_screen()
@@ -159,17 +160,15 @@ async def pending(
 
 
 @pytest.fixture
-def asked(application: Application, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The references whose status was asked for."""
+def asked(application: Application) -> list[str]:
+    """The references whose status was asked for, as they stand at the end of the addresses."""
     references: list[str] = []
-    operator = application.operators["mtn_momo"]
-    check = operator.check
 
-    async def counted(request: Request) -> Status:
-        references.append(str(request.reference))
-        return await check(request)
+    async def seen(request: httpx.Request) -> None:
+        if request.method == "GET" and "/requesttopay/" in request.url.path:
+            references.append(request.url.path.rpartition("/")[2])
 
-    monkeypatch.setattr(operator, "check", counted)
+    application.http.event_hooks["request"].append(seen)
     return references
 
 

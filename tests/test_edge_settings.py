@@ -12,7 +12,6 @@ import structlog
 import uvicorn
 
 from ussd_app import __main__ as command
-from ussd_app import migrations
 from ussd_app.aggregators import africastalking, hubtel, mtn
 from ussd_app.config import Environment, Settings, load
 from ussd_app.sandbox import environment
@@ -41,7 +40,6 @@ def right(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(migrations, "upgrade", lambda _url: None)
     monkeypatch.setattr(uvicorn, "run", lambda *_given, **_named: None)
     monkeypatch.setattr(signal, "signal", lambda *_given: None)  # the tests end as they always do
     monkeypatch.setattr(sys, "argv", ["ussd-app", "serve"])

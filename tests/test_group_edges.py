@@ -8,8 +8,6 @@ from pkgutil import iter_modules
 from typing import Any
 from uuid import uuid4
 
-import pytest
-from argon2 import PasswordHasher
 from border import PIN, Border, Thumb, border, real
 from groups import circle, phone
 from rotating import cedis
@@ -143,9 +141,7 @@ def given(group: Group, hints: Mapping[str, type]) -> dict[str, Any]:
     return {name: said.get(name, typed[hint]) for name, hint in hints.items()}
 
 
-async def test_a_group_of_others_is_shown_to_nobody_and_does_what_nobody_says(
-    border: Border, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_group_of_others_is_shown_to_nobody_and_does_what_nobody_says(border: Border) -> None:
     """Every action that takes a group: a stranger, who left or was removed, who is invited, another's treasurer."""
     theirs = [await border.circle.found(6), await border.circle.found(6, kind="daily", period="daily", approvals=0)]
     await border.circle.cycle(theirs[0], 6)
@@ -156,8 +152,6 @@ async def test_a_group_of_others_is_shown_to_nobody_and_does_what_nobody_says(
         await border.circle.change(group, 4, state="left")
         await border.circle.change(group, 5, state="suspended", role="treasurer")
         await invites.invite(border.circle.groups, phone(1), group.id, phone(8))
-    # Hundreds of PINs are checked, each of which would take its time.
-    monkeypatch.setattr("ussd_app.subscribers.HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     for number in outside:
         await border.secured(number)
     assert other.name == "OTHER"

@@ -26,8 +26,9 @@ from ussd_app.deliveries import voucher_sms
 from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.msisdn import CURRENCIES
-from ussd_app.payments import floats, schedule
+from ussd_app.payments import floats
 from ussd_app.payments.decisions import Decision
+from ussd_app.payments.schedule import Schedule
 from ussd_app.sandbox import environment
 from ussd_app.seals import Seals
 
@@ -35,6 +36,7 @@ MENUS = Path(__file__).parents[1] / "menus"
 # Those that are only talk are played on services in memory (test_dialogues.py), which is quicker.
 JOURNEYS = [path for path in sorted((Path(__file__).parent / "journeys").glob("*.txt")) if not only_talk(path)]
 load_menus = cache(menus.load)  # it takes a second or two, and nobody edits them meanwhile
+EVERY_SECOND = "* * * * * *"
 
 
 class Doubled(Live):
@@ -89,7 +91,7 @@ def surroundings(where: str, database: str, redis_url: str) -> tuple[int, dict[s
 
 @pytest.fixture
 async def application(
-    request: pytest.FixtureRequest, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, database: str, redis_url: str, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Application]:
     """Server, sandbox and worker in this process, at a port of their own, in the country of its parameter."""
     port, variables = surroundings(getattr(request, "param", HOME), database, redis_url)
@@ -102,12 +104,9 @@ async def application(
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(menus, "load", load_menus)
-    monkeypatch.setattr(schedule, "CHECK_AGES", (1, 2, 3, 5, 10))
-    monkeypatch.setattr(schedule, "ASK_EVERY", timedelta(seconds=1))
-    monkeypatch.setattr(worker, "TEND", "* * * * * *")  # every second: notices and reminders wait for it
     later = LaterClock()
-    application = Application(load(Settings), later)
+    # Notices and reminders wait for a worker that looks.
+    application = Application(load(Settings), later, read_menus=load_menus, schedule=schedule, tend=EVERY_SECOND)
     await keep(application.engine, later)
     async with served(application, port):
         seals = Seals(application.settings.secret_keys, voucher_sms.PURPOSE)

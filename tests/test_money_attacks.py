@@ -24,7 +24,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.orders import send_money
 from ussd_app.payments import floats
-from ussd_app.payments.schedule import CHECK_AGES, PATIENCE
+from ussd_app.payments.schedule import PATIENCE, Schedule
 from ussd_app.tables import audit, orders, payments
 
 DAY = 86_400
@@ -120,7 +120,7 @@ async def test_a_question_asked_a_moment_early_is_not_the_last(desk: Desk) -> No
     desk.operator.states[Kind.COLLECTION] = Pending()
     await desk.send()
     await desk.run(2)
-    due = (await desk.payment("collect")).submitted_at + timedelta(seconds=CHECK_AGES[0])
+    due = (await desk.payment("collect")).submitted_at + desk.payments.schedule.first_check
     desk.clock.advance((due - desk.clock.now()).total_seconds() - 0.02)
     await wake_everything(desk)
     del desk.operator.states[Kind.COLLECTION]
@@ -489,16 +489,13 @@ async def said_alerts(desk: Desk, what: str) -> list[str]:
     return [said for said in await alerts(desk) if said == what]
 
 
-@pytest.fixture
-def fewer_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask seldom in the three days of patience: the same paths in a tenth of the steps."""
-    seldom = ((timedelta(hours=1), timedelta(minutes=20)), (PATIENCE, timedelta(hours=12)))
-    monkeypatch.setattr("ussd_app.payments.schedule.EVERY", seldom)
+# Few questions in the three days of patience: the same paths in a tenth of the steps.
+SELDOM = Schedule(every=((timedelta(hours=1), timedelta(minutes=20)), (PATIENCE, timedelta(hours=12))))
 
 
 async def simulate(engine: AsyncEngine, database: str, clock: DyingClock, seeds: range) -> None:
     """One world after the other at the same desk; the first that goes wrong names its seed."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(engine, database, clock, SELDOM) as desk:
         world = World(clock=clock)
         desk.payments.operators = {"scripted": world}
         desk.operator = world
@@ -514,7 +511,6 @@ async def simulate(engine: AsyncEngine, database: str, clock: DyingClock, seeds:
             clock.advance(2 * DAY)
 
 
-@pytest.mark.usefixtures("fewer_questions")
 @pytest.mark.parametrize("part", range(4))
 async def test_the_books_are_the_operators_whatever_happens(
     engine: AsyncEngine, database: str, clock: DyingClock, part: int
@@ -524,7 +520,6 @@ async def test_the_books_are_the_operators_whatever_happens(
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("fewer_questions")
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_the_books_are_the_operators_in_many_worlds(
     engine: AsyncEngine, database: str, clock: DyingClock, part: int

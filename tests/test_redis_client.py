@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from ussd_app import embedded, redis_client
-from ussd_app.redis_client import Script, Scripts
+from ussd_app.redis_client import WAITING_MAX, Script, Scripts
 
 COUNT = Script.of("return redis.call('INCR', KEYS[1])")
 ECHO = Script.of("return ARGV[1]")
@@ -46,15 +46,14 @@ async def test_who_goes_away_disturbs_nobody(redis_url: str) -> None:
     await client.aclose()
 
 
-async def test_a_crowd_beyond_the_limit_is_refused(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crowd_beyond_the_limit_is_refused(redis_url: str) -> None:
     """The queue has an end, and a batch too: what fits is answered in turn."""
-    monkeypatch.setattr(redis_client, "WAITING_MAX", 5)
-    monkeypatch.setattr(redis_client, "BATCH_MAX", 2)
     client = redis_client.connect(redis_url)
     scripts = Scripts(client)
-    outcomes = await asyncio.gather(*(scripts.run(ECHO, "k", str(n)) for n in range(6)), return_exceptions=True)
-    assert outcomes[:5] == [b"0", b"1", b"2", b"3", b"4"]
-    assert isinstance(outcomes[5], RedisConnectionError)
+    asked = (scripts.run(ECHO, "k", str(n)) for n in range(WAITING_MAX + 1))
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert outcomes[:-1] == [b"%d" % n for n in range(WAITING_MAX)]
+    assert isinstance(outcomes[-1], RedisConnectionError)
     await client.aclose()
 
 

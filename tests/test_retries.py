@@ -1,11 +1,11 @@
 """How often a payment is asked for: what is tried again, when, how often, and what a resting operator changes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
 from random import Random
 from types import SimpleNamespace
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 import pytest
 from conftest import FakeClock
@@ -13,7 +13,7 @@ from desk import AMA, KOFI, Desk, open_desk
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.app import Application
-from ussd_app.breakers import FAILURES, Resting
+from ussd_app.breakers import FAILURES, REST_SECONDS, Resting
 from ussd_app.commands import doctor
 from ussd_app.errors import ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.money import Money
@@ -76,21 +76,19 @@ async def dead(*_args: object) -> NoReturn:
 
 async def tire(desk: Desk, call: str) -> None:
     """Open the breaker of a call, as other payments would."""
-    for _ in range(FAILURES):
+    while not await desk.payments.breakers.held("scripted", call):
         with pytest.raises(Unknown):
             await desk.payments.breakers.call("scripted", call, dead)
 
 
-def rests(monkeypatch: pytest.MonkeyPatch, desk: Desk, *calls: str) -> None:
-    """These calls do not leave, however long it takes."""
-    call = desk.payments.breakers.call
-
-    async def held(provider: str, what: str, function: Callable[..., Awaitable[Any]], *args: object) -> Any:  # noqa: ANN401 - the call's
-        if what in calls:
-            raise Resting(60.0, "resting")
-        return await call(provider, what, function, *args)
-
-    monkeypatch.setattr(desk.payments.breakers, "call", held)
+async def rest(desk: Desk, minutes: int, *calls: str) -> None:
+    """Let time pass in which these calls do not leave: whenever one may be tried, somebody else tries it in vain."""
+    balance, desk.operator.balance = desk.operator.balance, dead  # type: ignore[method-assign, assignment]  # its own
+    for _ in range(minutes):
+        for call in calls:
+            await tire(desk, call)
+        await desk.run(REST_SECONDS)
+    desk.operator.balance = balance  # type: ignore[method-assign]  # the same
 
 
 @pytest.mark.parametrize("trouble", [TIMEOUT, REFUSED, Throttled(1.0, "429")])
@@ -181,15 +179,12 @@ async def test_a_refund_is_tried_until_a_person_takes_over(desk: Desk) -> None:
     assert await desk.order_states() == ["undone"]
 
 
-async def test_what_a_breaker_held_back_was_no_try(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_breaker_held_back_was_no_try(desk: Desk) -> None:
     """Nothing leaves, nothing is counted, and all four tries are left when it closes."""
-    with monkeypatch.context() as resting:
-        rests(resting, desk, Kind.DISBURSEMENT)
-        await desk.send()
-        await desk.run(600)
+    await desk.send()
+    await rest(desk, 10, Kind.DISBURSEMENT)
     payment = await desk.payment("disburse")
     assert (payment.state, payment.tries, payment.doubtful) == ("created", 0, False)
-    assert payment.attempts > schedule.TRIES
     assert not sent(desk, Kind.DISBURSEMENT)
     answer(desk, Kind.DISBURSEMENT, REFUSED, 3)
     await desk.run(180)
@@ -213,26 +208,21 @@ async def test_nobody_is_asked_about_what_never_left(desk: Desk) -> None:
     assert await desk.order_states() == ["done"]
 
 
-async def test_who_waits_for_a_breaker_gives_up_in_the_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_waits_for_a_breaker_gives_up_in_the_end(desk: Desk) -> None:
     """A collection after two minutes: nothing has left, and nothing was taken."""
-    rests(monkeypatch, desk, Kind.COLLECTION, "check")
     await desk.send()
-    await desk.run(300)
+    await rest(desk, 5, Kind.COLLECTION, "check")
     assert await desk.order_states() == ["failed"]
     assert desk.outbox.templates == ["payment_failed"]
     assert not desk.operator.submissions
 
 
-async def test_what_may_have_been_taken_is_not_failed_because_a_breaker_opened(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_may_have_been_taken_is_not_failed_because_a_breaker_opened(desk: Desk) -> None:
     """One lost answer, then nobody is asked any more: in doubt until somebody says."""
     answer(desk, Kind.COLLECTION, TIMEOUT, 1)
     await desk.send()
     await desk.run(1)
-    with monkeypatch.context() as resting:
-        rests(resting, desk, Kind.COLLECTION, "check")
-        await desk.run(3600)
+    await rest(desk, 60, Kind.COLLECTION, "check")
     assert await desk.order_states() == ["open"]
     del desk.operator.states[Kind.COLLECTION]
     await desk.run(3600)

@@ -8,7 +8,6 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from functools import cache
 from uuid import UUID
 
 import httpx2 as httpx
@@ -17,9 +16,9 @@ from later import LaterClock, keep, move
 from night import COUNTRIES, STEP_SECONDS, Night, is_of
 from redis.asyncio import Redis
 from sqlalchemy import text
-from test_journeys import agree, served, surroundings
+from test_journeys import EVERY_SECOND, agree, load_menus, served, surroundings
 
-from ussd_app import ledger, log, menus, worker
+from ussd_app import ledger, log
 from ussd_app.app import Application
 from ussd_app.config import Settings, load
 from ussd_app.money import Money
@@ -47,7 +46,6 @@ UNCLEARED = text("""
     SELECT name, credits_posted - debits_posted AS minor FROM accounts
     WHERE name LIKE 'clearing:%' AND debits_posted <> credits_posted
 """)
-load_menus = cache(menus.load)
 
 
 @pytest.fixture
@@ -64,9 +62,8 @@ async def night(
     given |= {"PROMPT_DELAY_MS": "0", "SENDERS": "console", "FLOAT_ALERT": "1"}
     for name, value in {**variables, **given}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(menus, "load", load_menus)
-    monkeypatch.setattr(worker, "TEND", "* * * * * *")  # every second: it asks whether an operator that rests is back
-    application = Application(load(Settings), LaterClock())
+    # A worker asks every second whether an operator that rests is back.
+    application = Application(load(Settings), LaterClock(), read_menus=load_menus, tend=EVERY_SECOND)
     assert isinstance(application.clock, LaterClock)
     await keep(application.engine, application.clock)
     async with served(application, port), httpx.AsyncClient(trust_env=False, timeout=60) as http:

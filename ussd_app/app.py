@@ -39,6 +39,7 @@ from ussd_app.movement import Acknowledged, Signing
 from ussd_app.operators import Operator
 from ussd_app.orders import Orders
 from ussd_app.payments import Payments
+from ussd_app.payments.schedule import Schedule
 from ussd_app.promises import Promises
 from ussd_app.promises.keeper import Keeper
 from ussd_app.routes import Routes
@@ -84,7 +85,10 @@ def menus_dir(settings: Settings | None = None) -> Path:
 class Application:
     """Everything one process needs, wired. An async context manager: it opens pools and closes all it has built."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, random: Random | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, random: Random | None = None, *,
+        read_menus: Callable[..., Menus] = menus.load, schedule: Schedule | None = None, tend: str = worker.TEND,
+    ) -> None:  # fmt: skip
         """``settings`` name their stores: see with_stores."""
         if settings.redis_url is None or settings.database_url is None:
             raise SettingsError("REDIS_URL and DATABASE_URL are not set")
@@ -111,12 +115,12 @@ class Application:
         }
         self.deliveries: Mapping[str, Delivery] = {name: self._delivery(name) for name in settings.deliveries}
         self.insight: Insight | None = self._insight(settings.sim_checks) if settings.sim_checks else None
-        self.menus: Menus = menus.load(menus_dir(settings), limits=self.limits, zone=settings.zone)
+        self.menus: Menus = read_menus(menus_dir(settings), limits=self.limits, zone=settings.zone)
         jobs, random = Jobs(self.jobs), random or SystemRandom()
         self.messages = Messages(self.engine, jobs, self.senders, lambda: self.menus, self.clock, self.redis)
         self.payments = Payments(
             self.engine, jobs, self.operators, self.deliveries, self.clock, self.callback_url,
-            Breakers(self.redis, self.clock), random,
+            Breakers(self.redis, self.clock), random, schedule,
         )  # fmt: skip
         self.tills = Tills(self.payments, self.messages, settings)
         self.groups = Groups(self.engine, jobs, self.messages, self.clock, settings, random)
@@ -131,9 +135,9 @@ class Application:
             database, poolclass=NullPool, connect_args={"connect_timeout": 5, "tcp_user_timeout": 10_000}
         )
         self.keeper = Keeper(Promises(promising, self.redis, self.messages, self.clock, settings.code))
-        worker.register(self.jobs, self.orders, self.sims)
+        worker.register(self.jobs, self.orders, self.sims, tend=tend)
         worker.register_till(self.jobs, self.tills)
-        worker.register_promises(self.jobs, self.keeper)
+        worker.register_promises(self.jobs, self.keeper, tend=tend)
         self._opened = AsyncExitStack()
 
     @property

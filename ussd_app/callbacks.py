@@ -6,7 +6,7 @@ from sqlalchemy import RowMapping, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.movement import CallbackNote, Failed
-from ussd_app.payments import SUCCESSES, Payments, claims, floats, schedule
+from ussd_app.payments import SUCCESSES, Payments, claims, floats
 from ussd_app.tables import callbacks, payments
 from ussd_app.till import Tills
 
@@ -64,9 +64,9 @@ class Callbacks:
             await self.payments.name(connection, reference, provider, external_id)
 
     async def plan_confirm(self, connection: AsyncConnection, reference: UUID) -> None:
-        """Plan a confirm, at most one in schedule.ASK_EVERY for a payment; nothing for a reference nobody knows."""
+        """Plan a confirm, one in Schedule.ask_every for a payment at most; nothing for a reference nobody knows."""
         now = self.payments.clock.now()
-        due = func.greatest(now, func.coalesce(payments.c.asked_at + schedule.ASK_EVERY, now))
+        due = func.greatest(now, func.coalesce(payments.c.asked_at + self.payments.schedule.ask_every, now))
         planned = await connection.execute(
             update(payments)
             .where(payments.c.id == reference, payments.c.state.not_in(SUCCESSES))

@@ -43,8 +43,8 @@ OLDEST_DUE = text("""
 """)
 
 
-def register(app: procrastinate.App, orders: Orders, sims: Sims) -> None:
-    """Say what each job name runs."""
+def register(app: procrastinate.App, orders: Orders, sims: Sims, *, tend: str = TEND) -> None:
+    """Say what each job name runs; ``tend`` is how often what nobody asks for is seen to."""
     messages = orders.messages
     _register_orders(app, orders)
 
@@ -60,9 +60,9 @@ def register(app: procrastinate.App, orders: Orders, sims: Sims) -> None:
     async def pump(sender: str) -> None:
         await messages.pump(sender)
 
-    @app.periodic(cron=TEND)
+    @app.periodic(cron=tend)
     @app.task(name="worker.tend", queue="tend", priority=MONEY + 1, queueing_lock="worker.tend", pass_context=True)
-    async def tend(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
+    async def look_after(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
         await _retry_stalled(context.app)
         await messages.wake()
         async with orders.engine.connect() as connection:
@@ -106,10 +106,10 @@ def register_till(app: procrastinate.App, tills: Tills) -> None:
         await tills.look_up(UUID(deposit), number)
 
 
-def register_promises(app: procrastinate.App, keeper: Keeper) -> None:
+def register_promises(app: procrastinate.App, keeper: Keeper, *, tend: str = TEND) -> None:
     """The same of what dead web processes have promised."""
 
-    @app.periodic(cron=TEND)
+    @app.periodic(cron=tend)
     @app.task(name="promises.take_up", queue="tend", queueing_lock="promises.take_up")
     async def take_up(timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
         await keeper.take_up()

@@ -81,7 +81,7 @@ class Payments(Sending):
             if row["checks"] != number or row["state"] in SUCCESSES:
                 return None  # an older job run twice, or one that is no longer needed
             failed = row["state"] == "failed"
-            following = None if failed else schedule.next_check(row, now)
+            following = None if failed else self.schedule.next_check(row, now)
             if following:
                 await self._plan_check(connection, row, following)
         status = await self._ask(row)

@@ -18,6 +18,7 @@ from ussd_app.movement import Kind, Provider, Request, Unqueried
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Operator
 from ussd_app.payments.life import Life
+from ussd_app.payments.schedule import Schedule
 from ussd_app.tables import audit, payment_events, payments
 
 RECEIPT = "receipt"  # the item of a refund: of what it gives back, as it was known when the refund was made
@@ -36,6 +37,7 @@ class Rows:
         callback_url: Callable[[str, str], str],  # (provider, path) -> the address of callbacks about it
         breakers: Breakers,
         random: Random,
+        schedule: Schedule | None = None,
     ) -> None:
         self.engine = engine
         self.jobs = jobs
@@ -45,6 +47,7 @@ class Rows:
         self.callback_url = callback_url
         self.breakers = breakers
         self.random = random
+        self.schedule = schedule or Schedule()
 
     @property
     def providers(self) -> Mapping[str, Provider]:

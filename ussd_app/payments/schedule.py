@@ -1,5 +1,6 @@
 """How often, how long and how patiently: every interval of a payment's life."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
@@ -9,9 +10,6 @@ from ussd_app.breakers import Resting
 from ussd_app.errors import Throttled, Unknown
 from ussd_app.operators import Kind
 
-# Seconds after submission at which the operator is asked (wire/momo.md 1.6), then every EVERY until PATIENCE is over.
-CHECK_AGES: tuple[int, ...] = (10, 30, 60, 120, 300)
-EVERY = ((timedelta(hours=1), timedelta(minutes=5)), (timedelta(hours=72), timedelta(minutes=30)))
 PATIENCE = timedelta(hours=72)
 # A failure may be followed by success (law 11): it is looked at again this long after, in case no callback says so,
 # and a third time as long after that. A last look that goes without an answer is taken again, ever later, for a month:
@@ -19,8 +17,6 @@ PATIENCE = timedelta(hours=72)
 SECOND_LOOKS = (timedelta(minutes=10), timedelta(hours=24))
 LOOK_AGAIN = timedelta(hours=6)
 LAST_LOOK = timedelta(days=30)
-# A callback has the operator asked at most this often for one payment, however many arrive.
-ASK_EVERY = timedelta(seconds=10)
 # How often a call is made that comes to nothing: one that was certainly not taken, until the payment has failed; one
 # without an answer, under its reference, where the operator knows it for the same. A refund is tried for as long as
 # GIVE_UP says: what was collected goes back, and only a person may decide that it does not. So is a delivery that may
@@ -38,6 +34,35 @@ GIVE_UP = {
 BACKOFF_SECONDS = (2, 8, 30, 60)
 JITTER = 0.5
 REST_SPREAD_SECONDS = 30.0  # over which those come back that waited for one breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When the operator is asked about a payment that is not final."""
+
+    # Seconds after submission (wire/momo.md 1.6), then at these intervals, each until that age, until PATIENCE is over.
+    check_ages: tuple[int, ...] = (10, 30, 60, 120, 300)
+    every: tuple[tuple[timedelta, timedelta], ...] = (
+        (timedelta(hours=1), timedelta(minutes=5)),
+        (PATIENCE, timedelta(minutes=30)),
+    )
+    # A callback has the operator asked at most this often for one payment, however many arrive.
+    ask_every: timedelta = timedelta(seconds=10)
+
+    @property
+    def first_check(self) -> timedelta:
+        """How long after submission it is asked for the first time."""
+        return timedelta(seconds=self.check_ages[0])
+
+    def next_check(self, row: RowMapping, now: datetime) -> datetime | None:
+        """When to ask again about a payment that is not final; None: enough."""
+        age: timedelta = now - row["submitted_at"]
+        for seconds in self.check_ages:
+            if age.total_seconds() < seconds:
+                return now - age + timedelta(seconds=seconds)
+        intervals = (interval for until, interval in self.every if age < until)
+        interval = next(intervals, None)
+        return now + interval if interval else None
 
 
 def next_try(
@@ -62,14 +87,3 @@ def next_look(row: RowMapping, now: datetime, *, answered: bool) -> datetime | N
     if age < 2 * SECOND_LOOKS[1]:
         return now + SECOND_LOOKS[1]
     return None if answered or age > LAST_LOOK else now + max(LOOK_AGAIN, age / 2)
-
-
-def next_check(row: RowMapping, now: datetime) -> datetime | None:
-    """When to ask again about a payment that is not final; None: enough."""
-    age: timedelta = now - row["submitted_at"]
-    for seconds in CHECK_AGES:
-        if age.total_seconds() < seconds:
-            return now - age + timedelta(seconds=seconds)
-    intervals = (interval for until, interval in EVERY if age < until)
-    interval = next(intervals, None)
-    return now + interval if interval else None

@@ -1,6 +1,5 @@
 """The sending half of a payment: asked for by a job, under the reference made with the intent, and tried again."""
 
-from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import RowMapping, select, update
@@ -65,7 +64,7 @@ class Sending(Rows):
             values = {"attempts": row["attempts"] + 1, "doubtful": row["doubtful"] or again}
             await self._set(connection, row, "send", submitted_at=row["submitted_at"] or now, **values)
             if not row["attempts"]:
-                await self._plan_check(connection, row, now + timedelta(seconds=schedule.CHECK_AGES[0]))
+                await self._plan_check(connection, row, now + self.schedule.first_check)
             self.clock.point(f"{row['kind']}.send.in_commit")
             return await self._lock(connection, payment)
 
@@ -100,7 +99,7 @@ class Sending(Rows):
             if external_id and not await self.name(connection, payment, row["operator"], external_id):
                 await self.alert(connection, "one id for two movements", payment=str(payment))
             elif external_id and row["attempts"] > 1:  # its callback may have come while nobody knew this id
-                soon = self.clock.now() + timedelta(seconds=schedule.CHECK_AGES[0])
+                soon = self.clock.now() + self.schedule.first_check
                 await self.jobs.defer(connection, "payments.confirm", at=soon, payment=str(payment))
             self.clock.point(f"{row['kind']}.accept.in_commit")
         self.clock.point(f"{row['kind']}.accept.after_commit")
