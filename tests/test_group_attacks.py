@@ -1,7 +1,6 @@
 """Attacks on a group's money: by those who leave and come back, by late money, lying providers and two at once."""
 
 import asyncio
-from typing import Any
 
 from desk import Desk
 from groups import Circle, circle, phone
@@ -73,6 +72,15 @@ async def test_what_was_taken_back_from_suspense_is_not_allotted_again(desk: Des
     assert (await susu.pots(cash=True))[0] == 30
 
 
+async def waiting(circle: Circle, count: int) -> None:
+    """Until so many wait for what another holds, those who came first being first in turn."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(10), circle.engine.connect() as connection:
+        while (await connection.execute(text(query))).scalar_one() < count:
+            await connection.rollback()  # within a transaction the view stands still
+            await asyncio.sleep(0.02)
+
+
 async def test_a_new_cycle_and_a_late_job_do_not_wait_for_each_other(desk: Desk, circle: Circle) -> None:
     """A second job of an order holds its row and wants the group, while whoever starts a cycle has the group."""
     susu = await running(circle)
@@ -82,23 +90,12 @@ async def test_a_new_cycle_and_a_late_job_do_not_wait_for_each_other(desk: Desk,
         await connection.execute(update(groups_table).values(state="forming"))
     await desk.run(MINUTE)
     payment = (await desk.payment("collect")).id
-    held, going = asyncio.Event(), asyncio.Event()
-    lock = books.lock
-
-    async def slow(connection: Any, group: Any) -> None:  # noqa: ANN401 - as lock has them
-        held.set()
-        await going.wait()
-        await lock(connection, group)
-
-    books.lock = slow
-    try:
+    async with circle.engine.begin() as connection:
+        await books.lock(connection, susu.group.id)
+        starting = asyncio.create_task(susu.start())
+        await waiting(circle, 1)
         settling = asyncio.create_task(desk.orders._settle(payment, Failed(Reason.EXPIRED)))
-        await held.wait()
-    finally:
-        books.lock = lock
-    starting = asyncio.create_task(susu.start())
-    await asyncio.wait({starting}, timeout=0.5)
-    going.set()
+        await waiting(circle, 2)
     await asyncio.gather(settling, starting)
     assert (await susu.pots())[0] == 0
     assert 50 in await susu.pots()
