@@ -20,7 +20,7 @@ from ussd_app.money import Money
 from ussd_app.movement import Claimed
 from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Succeeded
 from ussd_app.payments import claims
-from ussd_app.payments.decisions import Decision
+from ussd_app.payments.decisions import Decision, Undecided
 from ussd_app.tables import audit
 
 HOUR = 3600
@@ -123,6 +123,24 @@ async def test_a_failure_that_a_callback_contradicts_later_is_in_doubt(desk: Des
     assert desk.outbox.templates == ["payment_rejected", "still_waiting"]
     (standing,) = await desk.orders.standing((await desk.payment("collect")).msisdn)
     assert standing.state == "unclear"
+
+
+async def test_a_failure_that_nobody_knew_of_for_three_days_is_in_no_doubt(desk: Desk) -> None:
+    """A person was told that nobody could say; then the operator says, and there is nothing left to decide."""
+    await collecting(desk)
+    await desk.run(73 * HOUR)
+    assert (await desk.payment("collect")).state == "parked"
+    fails(desk)
+    await told(desk, "collect", FAILED)
+    assert await desk.order_states() == ["failed"]
+    row = await desk.payment("collect")
+    assert await desk.orders.decide(row.id, Decision("the treasurer", None)) == Undecided(
+        "refused: it has failed already, and nothing says otherwise"
+    )
+    await told(desk, "collect", PAID)
+    assert await desk.order_states() == ["parked"]
+    await decide(desk, "collect", None)
+    assert await desk.order_states() == ["failed"]
 
 
 async def test_a_hundred_callbacks_are_one_alert_and_one_message(desk: Desk) -> None:

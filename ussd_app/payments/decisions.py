@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ussd_app.payments.life import UNRESOLVED
 from ussd_app.tables import deposits, payment_events, payments
 
 
@@ -76,10 +77,13 @@ FAILED = "refused: it has failed already, and nothing says otherwise"
 
 
 def in_doubt() -> ColumnElement[bool]:
-    """Of a row of payments: it has failed, something says that it moved, and nobody has decided since."""
+    """Of a row of payments: it has failed, something says that it moved, and nobody has decided since.
+
+    That nobody could say for days is no such thing.
+    """
     e, p = payment_events.c, payments.c
     of = select(func.max(e.id)).where(e.payment_id == p.id)
-    alerted = of.where(e.event == "alert").scalar_subquery()
+    alerted = of.where(e.event == "alert", e.detail["what"].astext != UNRESOLVED).scalar_subquery()
     decided = of.where(e.event == "decided").scalar_subquery()
     return (p.state == "failed") & (alerted > func.coalesce(decided, 0))
 

@@ -32,13 +32,14 @@ MACHINE = Machine(
 )
 SUCCESSES = frozenset({"succeeded", "late"})
 FINAL = SUCCESSES | {"failed"}
+UNRESOLVED = "payment unresolved"
 
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
     """Nobody could find out within PATIENCE, or nobody but a person may decide: they take over."""
 
-    why: str = "payment unresolved"
+    why: str = UNRESOLVED
 
 
 @dataclass(frozen=True, slots=True)
