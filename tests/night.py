@@ -4,9 +4,11 @@ What nobody could find out, a person reads in the operators' books in the mornin
 """
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -19,19 +21,21 @@ from redis.asyncio import Redis
 from sqlalchemy import Row, RowMapping, TextClause, select
 
 from ussd_app.app import Application
+from ussd_app.errors import ProviderError
 from ussd_app.money import Money
-from ussd_app.movement import Kind
+from ussd_app.movement import Failed, Kind, Pending, Status
 from ussd_app.msisdn import CURRENCIES, Msisdn
 from ussd_app.orders import Placed, send_money
 from ussd_app.payments import floats
-from ussd_app.payments.decisions import Decision
+from ussd_app.payments.decisions import Decision, in_doubt
 from ussd_app.providers import airtel
-from ussd_app.tables import audit, payment_events, payments
+from ussd_app.tables import audit, callbacks, payment_events, payments
 
 # Whose numbers begin how; each of them has PEOPLE.
 COUNTRIES: Mapping[str, Mapping[str, str]] = {
     "KE": {"daraja": "+254700000", "airtel": "+254730000"},
     "UG": {"mtn_momo": "+256770000", "airtel": "+256700000"},
+    "GH": {"mtn_momo": "+233240000"},
 }
 NETWORKS = {"daraja": "Safaricom", "airtel": "Airtel", "mtn_momo": "MTN"}
 PEOPLE = 150
@@ -51,15 +55,44 @@ FAULTS: tuple[tuple[str, tuple[str, ...], float, dict[str, Any]], ...] = (
     ("503", (*MOVES, *ASKS), 0.02, {}),
     ("429", (*MOVES, *ASKS), 0.03, {}),
     ("slow", (*MOVES, *ASKS, "token"), 0.1, {"seconds": 0.01}),
+    ("firewall", (*MOVES, *ASKS, "token"), 0.01, {}),
+    ("firewall", (*MOVES, *ASKS), 0.01, {"status": 200}),
+    ("gateway_404", MOVES, 0.02, {}),
+    ("gateway_404", ASKS, 0.01, {}),
     ("token_expired", (*MOVES, *ASKS), 0.05, {}),
     ("lost_callback", (*MOVES, *ASKS), 0.2, {}),
     ("late_callback", (*MOVES, *ASKS), 0.2, {"seconds": 0.5}),
+    ("late_callback", MOVES, 0.05, {"seconds": 4}),  # when the operator has long been asked
     ("doubled_callback", (*MOVES, *ASKS), 0.2, {"copies": 3}),
     ("callback_first", MOVES, 0.1, {}),
     ("late_success", MOVES, 0.1, {"seconds": 0.5}),
     ("queued_for_ever", MOVES, 0.02, {}),
     ("failed_after_accepted", MOVES, 0.02, {"body": "26"}),
 )
+# What an operator's half of the sandbox does not play.
+NOT_PLAYED: Mapping[str, tuple[str, ...]] = {
+    "daraja": (),
+    "airtel": ("queued_for_ever", "failed_after_accepted"),
+    "mtn_momo": ("failed_after_accepted",),
+}
+# Where an operator tells two stories of one movement, to whom asks and in its callback; others have but one to tell.
+TWO_STORIES: Mapping[str, tuple[str, ...]] = {"daraja": ("collection",), "airtel": ("collection",), "mtn_momo": MOVES}
+CONTRADICTIONS = (("query_denies", 0.02), ("callback_boasts", 0.1), ("callback_denies", 0.02))
+# What is answered to what has just been done, and says neither that nor the contrary: Airtel's field validation and its
+# refusal inside HTTP 200, and of the others what nobody can read.
+VALIDATION = {"code": "200", "message": "Field validation error", "result_code": "ESB000008", "success": False}
+INSIDE = {"code": "200", "message": "Request failed", "result_code": "ESB000011", "success": False}
+AMBIGUOUS: Mapping[str, tuple[tuple[tuple[str, ...], object], ...]] = {
+    "airtel": (
+        (MOVES, {"status": VALIDATION}),
+        *(
+            (points, {"data": {"transaction": {"status": "FAILED"}}, "status": {**INSIDE, "response_code": code}})
+            for points, code in ((("collection", "refund"), "DP00800001006"), (("disbursement",), "DP00900001006"))
+        ),
+    ),
+    "daraja": ((MOVES, "Accepted."),),
+    "mtn_momo": ((MOVES, "Accepted."),),
+}
 # What people do with a prompt.
 ANSWERS = ("approve",) * 8 + ("reject", "ignore")
 SWITCHES: Mapping[str, dict[str, Any]] = {
@@ -67,6 +100,19 @@ SWITCHES: Mapping[str, dict[str, Any]] = {
     "airtel": {"prompt_seconds": 2, "outcomes_by_number": False},
     "mtn_momo": {"prompt_seconds": 2},
 }
+# Switches that differ from night to night, so that nights of four seeds in a row meet every word of each.
+VARIED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "daraja": {"pending": ("500.001.1001", "4999"), "unanswered": ("1037", "1032", "1019")},
+    "airtel": {
+        "enquiry_code": ("own", "call", "short", "none"),
+        "pending_word": ("TIP", "TI", "TP"),
+        "callback_code": (False, True),
+        "accepted_code": ("006", "001"),
+    },
+    "mtn_momo": {"reason": ("text", "object")},
+}
+# How a callback that says paid is known in the body as it came.
+SAYS_PAID = {"daraja": b'"ResultCode":0,', "airtel": b'"status_code":"TS"', "mtn_momo": b'"status":"SUCCESSFUL"'}
 # How time passes, step by step, to the end of every patience.
 STEPS = (
     *(timedelta(seconds=10),) * 8,
@@ -77,7 +123,9 @@ STEPS = (
 )
 SOON = timedelta(hours=1)  # shorter steps than this wait a while for what the sandbox does by itself
 STEP_SECONDS = 0.1
+LOOK_SECONDS = 0.4  # from one look at all phones to the next: it is much work for the sandbox
 LOOKS = 20_000
+ASKED = 40  # times a person asks an operator that does not answer
 
 
 @dataclass
@@ -89,7 +137,7 @@ class Night:
     redis: Redis
     chance: random.Random
     refused: Counter[str] = field(default_factory=Counter)
-    found: Counter[str] = field(default_factory=Counter)  # what a person found out of what was parked
+    found: Counter[str] = field(default_factory=Counter)  # what a person found out, and of what
 
     @property
     def later(self) -> LaterClock:
@@ -116,28 +164,28 @@ class Night:
                 money = Money.of(FLOAT, self.currency)
                 await floats.put(connection, account, money, note="a bank", at=self.later.now())
         await self.tell("books", {name: {self.currency: str(FLOAT)} for name in self.operators})
-        await self.tell("switches", {name: SWITCHES[name] for name in self.operators})
+        await self.tell("switches", {name: SWITCHES[name] | self.varied(name, seed) for name in self.operators})
         for name in self.operators:
             for number in self.numbers(name):
                 if told := self.somebody(name):
                     await self.tell(f"handsets/{number.digits}", told)
-        plan = [
-            {"name": fault, "target": f"{name}.{point}", "share": share, **more}
-            for name in self.operators
-            for fault, points, share, more in FAULTS
-            for point in points
-        ]
+        plan = [fault for name in self.operators for fault in faults(name)]
         await self.tell("faults", [{**each, "seed": seed * 1000 + at} for at, each in enumerate(plan)])
+
+    def varied(self, operator: str, seed: int) -> dict[str, Any]:
+        """Its switches that differ, of this country in the night of this seed."""
+        turn = seed + list(COUNTRIES).index(self.application.settings.country)
+        return {name: words[turn % len(words)] for name, words in VARIED[operator].items()}
 
     def numbers(self, operator: str) -> list[Msisdn]:
         """Everybody in the range of this operator."""
         return [Msisdn(f"{self.operators[operator]}{number:03d}") for number in range(1, PEOPLE + 1)]
 
     def somebody(self, operator: str) -> dict[str, Any]:
-        """One in twenty has moved to the other network, one cannot be paid, one has no wallet, one has no money."""
-        other = next(name for name in self.operators if name != operator)
-        ported, poor = {"network": NETWORKS[other]}, {"balances": {self.currency: "700"}}
-        rare: list[dict[str, Any]] = [ported, {"can_receive": False}, {"active": False}, poor]
+        """One in twenty each has moved to another network, if there is one, cannot be paid, has no wallet, no money."""
+        ported = [{"network": NETWORKS[other]} for other in self.operators if other != operator]
+        poor = {"balances": {self.currency: "700"}}
+        rare: list[dict[str, Any]] = [*ported, {"can_receive": False}, {"active": False}, poor]
         return self.chance.choice([*rare, *({},) * 16])
 
     async def place(self, number: int) -> None:
@@ -162,7 +210,7 @@ class Night:
             for msisdn, prompt in prompts:
                 answer = {"answer": self.chance.choice(ANSWERS)}
                 await self.http.post(f"{self.sandbox}/handsets/{msisdn}/prompts/{prompt}", json=answer)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def pass_by(self) -> None:
         """All the time there is."""
@@ -171,19 +219,65 @@ class Night:
             await asyncio.sleep(STEP_SECONDS if step < SOON else 0)
             await settle(self.application.engine, self.later, LOOKS)
 
-    async def look(self) -> list[RowMapping]:
-        """A person reads the operators' books about every payment that is parked, and says what they found."""
-        async with self.application.engine.connect() as connection:
-            query = select(payments).where(payments.c.state == "parked")
-            parked = (await connection.execute(query)).mappings().all()
+    async def look(self) -> None:
+        """A person reads the operators' books, about what is parked, in doubt, or failed as far as we know."""
         movements = await self.movements()
-        for row in parked:
+        async with self.application.engine.connect() as connection:
+            query = select(payments, in_doubt().label("doubted")).where(payments.c.state.in_(("parked", "failed")))
+            open_ones = (await connection.execute(query)).mappings().all()
+        for row in open_ones:
             ended = [each["status"] for each in movements if is_of(each, row)]
-            assert unknowable(row, ended), dict(row)
-            self.found[f"{row['operator']} {row['kind']} {' '.join(ended) or 'unheard of'}"] += 1
-            receipt = row["receipt"] or f"of {row['id']}" if "succeeded" in ended else None
-            assert await self.application.orders.decide(row["id"], Decision("a person", receipt)) is None
-        return list(parked)
+            if row["state"] == "parked" or row["doubted"]:
+                await self.decide(row, ended)
+            elif "succeeded" in ended:
+                assert not await self.is_claimed(row), dict(row)  # else somebody should have been told
+                await self.decide(row, ended)
+
+    async def decide(self, row: RowMapping, ended: list[str]) -> None:
+        """Have a person say what the books show; nobody else must have been able to."""
+        said, boasted = await self.answered(row), await self.is_claimed(row)
+        assert unknowable(row, ended, said, claimed=boasted), (dict(row), ended, said, boasted)
+        how = "doubted" if row["state"] == "failed" and row["doubted"] else row["state"]
+        why = "contradicted" if contradicts(ended, said, claimed=boasted) else "unanswered"
+        self.found[f"{row['operator']} {row['kind']} {how} {why}: {' '.join(ended) or 'unheard of'}"] += 1
+        receipt = await self.receipt(row) if "succeeded" in ended else None
+        undecided = await self.application.orders.decide(row["id"], Decision("a person", receipt))
+        assert undecided is None, (dict(row), ended, undecided)
+
+    async def answered(self, row: RowMapping) -> Status | None:
+        """What the operator says of a payment to whom asks again and again; None where it has nothing to say."""
+        paying, said = self.application.payments, None
+        for _ in range(0 if paying.mute(row) else ASKED):
+            with suppress(ProviderError):
+                said = await paying.operators[row["operator"]].check(paying._request(row))
+                if not isinstance(said, Pending):
+                    return said
+        return said
+
+    async def is_claimed(self, row: RowMapping) -> bool:
+        """Whether a callback that we have kept says of a payment that it was made."""
+        c = callbacks.c
+        about = c.payment == row["id"]
+        if row["external_id"]:
+            about |= c.external_id == row["external_id"]
+        # What a question about a payout is answered with stands apart.
+        query = select(c.body).where(c.provider == row["operator"], about, ~c.path.endswith("/status"))
+        async with self.application.engine.connect() as connection:
+            bodies = (await connection.execute(query)).scalars().all()
+        return any(SAYS_PAID[row["operator"]] in bytes(body) for body in bodies)
+
+    async def receipt(self, row: RowMapping) -> str:
+        """What the person writes down: the receipt of the alert, where it has one."""
+        alerts = [each["detail"] for each in await self.rows(audit) if each["event"] == "alert"]
+        claimed = [each.get("claimed") for each in alerts if each.get("payment") == str(row["id"])]
+        return str(row["receipt"] or next(filter(None, claimed), None) or f"of {row['id']}")
+
+    async def idle(self) -> set[str]:
+        """The faults that have struck nowhere."""
+        struck: Counter[str] = Counter()
+        for fault in (await self.http.get(f"{self.sandbox}/faults")).json():
+            struck[fault["name"]] += fault["fired"]
+        return {name for name, times in struck.items() if not times}
 
     async def movements(self) -> list[dict[str, str]]:
         """Everything the operators were asked for."""
@@ -236,14 +330,36 @@ def is_of(movement: Mapping[str, str], row: RowMapping) -> bool:
     return (movement["kind"], movement["msisdn"], Decimal(movement["amount"])) == mine
 
 
-def unknowable(row: RowMapping, ended: list[str]) -> bool:
+def faults(operator: str) -> list[dict[str, Any]]:
+    """All that goes wrong at one operator."""
+    plan = [each for each in FAULTS if each[0] not in NOT_PLAYED[operator]]
+    plan += [(name, TWO_STORIES[operator], share, {}) for name, share in CONTRADICTIONS]
+    plan += [("accepted_then_answer", points, 0.02, {"body": json.dumps(said)}) for points, said in AMBIGUOUS[operator]]
+    return [
+        {"name": name, "target": f"{operator}.{point}", "share": share, **more}
+        for name, points, share, more in plan
+        for point in points
+    ]
+
+
+def contradicts(ended: list[str], said: Status | None, *, claimed: bool) -> bool:
+    """Whether an operator denies what it has done, or has called back to say paid of what it says has failed."""
+    return isinstance(said, Failed) and ("succeeded" in ended or claimed)
+
+
+def unknowable(row: RowMapping, ended: list[str], said: Status | None, *, claimed: bool) -> bool:
     """Whether nobody but a person can find out what became of a payment whose movements ``ended`` so.
 
-    An operator that has never heard of it may hear of it yet. M-PESA cannot be asked about what it has not named, and
-    what it says of a payout is final only where it was paid (wire/momo.md sections 3.3 and 3.4).
+    An operator may contradict itself, may have a movement under way for ever, and may hear yet of what it has never
+    heard of. M-PESA cannot be asked about what it has not named, and what it says of a payout is final only where it
+    was paid (wire/momo.md sections 3.3 and 3.4).
     """
+    if contradicts(ended, said, claimed=claimed) or (isinstance(said, Pending) and ended == ["pending"]):
+        return True
+    if row["state"] == "failed":
+        return False
     if row["operator"] != "daraja":
         return not ended
     if row["kind"] == Kind.COLLECTION:
-        return row["external_id"] is None or ended == ["pending"]
+        return row["external_id"] is None
     return "succeeded" not in ended or (row["kind"] == Kind.REFUND and row["external_id"] is None)
