@@ -79,7 +79,7 @@ NOT_PLAYED: Mapping[str, tuple[str, ...]] = {
 TWO_STORIES: Mapping[str, tuple[str, ...]] = {"daraja": ("collection",), "airtel": ("collection",), "mtn_momo": MOVES}
 CONTRADICTIONS = (("query_denies", 0.02), ("callback_boasts", 0.1), ("callback_denies", 0.02))
 # What is answered to what has just been done, and says neither that nor the contrary: Airtel's field validation and its
-# refusal inside HTTP 200, and of the others what nobody can read.
+# refusal inside HTTP 200, and of the others a word where an object is due.
 VALIDATION = {"code": "200", "message": "Field validation error", "result_code": "ESB000008", "success": False}
 INSIDE = {"code": "200", "message": "Request failed", "result_code": "ESB000011", "success": False}
 AMBIGUOUS: Mapping[str, tuple[tuple[tuple[str, ...], object], ...]] = {

@@ -130,7 +130,8 @@ async def play(night: Night, count: int, seed: int) -> None:
         await night.look()
     people.cancel()
     became = Counter(
-        (row["operator"], row["kind"], row["reason"] or row["state"]) for row in await night.rows(payments)
+        (row["operator"], row["kind"], row["reason"] if row["state"] == "failed" else row["state"])
+        for row in await night.rows(payments)
     )
     log.get(__name__).info(
         "a night", country=night.application.settings.country, seed=seed, refused=dict(night.refused),
