@@ -139,8 +139,8 @@ async def test_a_contradiction_and_a_persons_word_are_booked_once(town: Town, mo
     await town.all_final(120)
     await town.books_agree()
     said = Counter(template for template, _ in await town.sms_rows())
-    assert {name: said[name] for name in ("still_waiting", "recipient_failed", "money_refunded")} == dict.fromkeys(
-        ("still_waiting", "recipient_failed", "money_refunded"), doubted
+    assert {name: said[name] for name in ("still_waiting", "not_delivered", "money_refunded")} == dict.fromkeys(
+        ("still_waiting", "not_delivered", "money_refunded"), doubted
     )
     decided = "SELECT count(*) FROM audit WHERE event = 'decided'"
     async with town.engine.connect() as connection:
