@@ -226,6 +226,7 @@ WRONG: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
+@pytest.mark.long  # a process for each of a dozen commands
 async def test_the_command(database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is wrong is one line and exit code 2; what is right is booked, once, by the order's code."""
     url = "http://127.0.0.1:9"

@@ -103,7 +103,8 @@ async def die_and_recover(
     town.end(successor)
 
 
-@pytest.mark.parametrize("part", range(4))
+# A quarter of the points is enough for `make test`: each death costs its workers' real patience.
+@pytest.mark.parametrize("part", [*(pytest.param(part, marks=pytest.mark.long) for part in range(3)), 3])
 async def test_nothing_is_lost_or_doubled_when_a_worker_dies(
     town: Town, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:

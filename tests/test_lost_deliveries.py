@@ -1,5 +1,6 @@
 """What is sold through Africa's Talking while its answers are lost: our own client, its sandbox, an order desk."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -160,7 +161,8 @@ async def test_six_people_meet_a_broken_service(shop: Shop) -> None:
     await shop.run(5 * MINUTE, step=20)
     assert await shop.desk.order_states() == ["done"] * 6
     assert await shop.moved() == ["succeeded"] * 6
-    assert shop.desk.outbox.templates == ["airtime_sent"] * 6
+    said = Counter(shop.desk.outbox.templates)
+    assert said == {"being_delivered": 6, "airtime_sent": 6}  # first that it hangs, since a minute has passed
     await shop.books_agree()
 
 

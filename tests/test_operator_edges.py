@@ -250,7 +250,8 @@ async def test_no_body_at_any_address_is_a_server_error(application: Application
 @pytest.mark.parametrize("application", ["KE"], indirect=True)
 async def test_a_stranger_leaves_nothing_at_any_new_address(application: Application) -> None:
     """404 for a wrong secret, too many segments and odd ones; 405 to look; 413 for what is too long."""
-    public, before = application.settings.public_url, await count(application, "callbacks")
+    public, kept = application.settings.public_url, "callbacks WHERE path NOT LIKE 'balance/%'"  # answers to the worker
+    before = await count(application, kept)
     own = application.callback_url("daraja")
     elsewhere = application.callback_url("airtel", "confirmation")
     wrong = [
@@ -265,4 +266,4 @@ async def test_a_stranger_leaves_nothing_at_any_new_address(application: Applica
             assert (await http.post(url, content=b"{}")).status_code == 404, url
         assert (await http.get(f"{own}/confirmation")).status_code == 405
         assert (await http.post(f"{own}/confirmation", content=b" " * 65_537)).status_code == 413
-    assert await count(application, "callbacks") == before
+    assert await count(application, kept) == before
