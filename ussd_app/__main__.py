@@ -256,7 +256,7 @@ def bench(
     seconds: Annotated[float, typer.Option(help="for each rate")] = 5.0,
     outage_seconds: Annotated[float, typer.Option(help="how long an operator is away, with --outage")] = 300.0,
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="fewer of everything: under a minute")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="fewer of everything: a minute or so")] = False,
     outage: Annotated[bool, typer.Option("--outage", help="measure an operator's absence too: minutes")] = False,
 ) -> None:
     """Measure this machine against a floor app, and print ratios."""

@@ -45,7 +45,7 @@ class Load:
     diallers: int = crowd.DIALLERS
 
 
-QUICK = Load(seconds=0.5, phones=16, deep=10, placings=16, paid=8, at_once=(1, 8), senders=50, diallers=250)
+QUICK = Load(seconds=0.5, phones=16, deep=10, placings=16, paid=4, at_once=(1, 8), senders=50, diallers=250)
 
 
 def run(load: Load, outage_seconds: float = 0.0) -> int:
