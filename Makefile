@@ -14,7 +14,7 @@ test: .venv/installed
 coverage: .venv/installed
 	$(BIN)/pytest -n 2 -m "not long" --cov --cov-report term:skip-covered
 
-# Half an hour; `make test-long WORLDS=10000` plays that many simulated worlds in place of five hundred, for a night.
+# `make test-long WORLDS=10000` plays that many simulated worlds in place of five hundred, for a night.
 test-long: .venv/installed
 	$(BIN)/pytest -n 2 -m long
 
