@@ -250,7 +250,9 @@ async def test_no_body_at_any_address_is_a_server_error(application: Application
 @pytest.mark.parametrize("application", ["KE"], indirect=True)
 async def test_a_stranger_leaves_nothing_at_any_new_address(application: Application) -> None:
     """404 for a wrong secret, too many segments and odd ones; 405 to look; 413 for what is too long."""
-    public, kept = application.settings.public_url, "callbacks WHERE path NOT LIKE 'balance/%'"  # answers to the worker
+    public = application.settings.public_url
+    # What the worker asks on its own is answered meanwhile, in other bodies than a stranger's.
+    kept = "callbacks WHERE body = '{}' OR length(body) > 65536"
     before = await count(application, kept)
     own = application.callback_url("daraja")
     elsewhere = application.callback_url("airtel", "confirmation")
