@@ -36,7 +36,7 @@ async def test_it_is_an_operator_with_the_settings_it_was_given(operator: Operat
 @pytest.mark.parametrize(
     ("given", "one"), [({}, True), ({"b2c_shortcode": "600111"}, True), ({"b2c_shortcode": "600222"}, False)]
 )
-async def test_one_shortcode_is_one_float(given: dict[str, str], one: bool, operator: Operators) -> None:  # noqa: FBT001
+async def test_one_shortcode_is_one_float(given: dict[str, str], operator: Operators, *, one: bool) -> None:
     """Unless another one pays out."""
     assert operator(**given).one_float is one
 
@@ -52,7 +52,7 @@ async def test_an_environment_has_its_host(operator: Operators) -> None:
     ("address", "may"),
     [("196.201.214.200", True), ("196.201.213.44", True), ("196.201.212.74", True), ("196.201.214.201", False)],
 )
-async def test_callbacks_come_from_published_addresses(address: str, may: bool, operator: Operators) -> None:  # noqa: FBT001
+async def test_callbacks_come_from_published_addresses(address: str, operator: Operators, *, may: bool) -> None:
     """Unless others are set (section 3.5)."""
     assert allowed(address, operator().settings.allowed_ips) is may
     assert len(operator().settings.allowed_ips) == 14

@@ -143,5 +143,5 @@ async def test_leaving_ends_what_is_under_way(world: World, clock: FakeClock) ->
 def test_only_configured_providers_are_played(clock: FakeClock) -> None:
     """A provider without a half here, such as the console, is left out, and so is one not in use."""
     world = World(clock, settings=load(Settings, operators=("nobody",), senders=("africastalking", "console")))
-    mounted = [route.path for route in world.sandbox._inner.routes[:2]]  # type: ignore[attr-defined]
+    mounted = [route.path for route in world.sandbox._inner.routes[:2]]  # type: ignore[attr-defined]  # mounts
     assert mounted == ["/africastalking", "/handsets"]

@@ -13,6 +13,7 @@ EXTENSION = frozenset("\f^{}\\[~]|€")  # two septets each
 # (one part, each of several parts) in septets or UTF-16 units.
 GSM_LIMITS = (160, 153)
 UCS2_LIMITS = (70, 67)
+LAST_OF_ONE_UNIT = "\uffff"  # of UCS-2: whatever comes behind it takes two
 
 # What keeps a text inside the alphabet without changing its meaning.
 REPLACEMENTS: Mapping[str, str] = {
@@ -57,7 +58,7 @@ def parts(text: str) -> Parts:
         raise ValueError("an empty text is not sent")
     gsm = septets(text) is not None
     single, several = GSM_LIMITS if gsm else UCS2_LIMITS
-    costs = [2 if (char in EXTENSION if gsm else ord(char) > 0xFFFF) else 1 for char in text]  # noqa: PLR2004
+    costs = [2 if (char in EXTENSION if gsm else char > LAST_OF_ONE_UNIT) else 1 for char in text]
     if sum(costs) <= single:
         return Parts("gsm" if gsm else "ucs2", 1)
     count, used = 1, 0
