@@ -67,7 +67,7 @@ class Border:
 
     async def rows(self, query: str) -> list[Any]:
         """Whatever the database answers."""
-        async with self.circle.engine.connect() as connection:
+        async with self.circle.store.look() as connection:
             return [tuple(row) for row in await connection.execute(text(query))]
 
     async def state(self) -> list[list[Any]]:
@@ -81,11 +81,11 @@ class Border:
 @pytest.fixture
 async def border(circle: Circle, desk: Desk, real: Menus) -> Border:
     """Everything real but the operator and the SMS."""
-    people = Subscribers(circle.engine, circle.groups.messages, circle.clock, (b"k" * 32,))
-    sims = Sims(circle.engine, circle.groups.jobs, None, circle.clock, (b"s" * 32,))
+    people = Subscribers(circle.store, circle.groups.messages, circle.clock, (b"k" * 32,))
+    sims = Sims(circle.store, circle.groups.jobs, None, circle.clock, (b"s" * 32,))
     settings = Settings(secret_keys=(SecretStr("of the tests"),))
     services = Services(
-        settings, circle.clock, desk.orders, circle.groups, people, sims, Guesses(circle.engine, circle.clock),
+        settings, circle.clock, desk.orders, circle.groups, people, sims, Guesses(circle.store, circle.clock),
         languages=lambda: {"en": "English", "fr": "Francais"}, bundles=lambda: real.bundles,
     )  # fmt: skip
     return Border(circle, services, real)

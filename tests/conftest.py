@@ -18,11 +18,11 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ussd_app import embedded
 from ussd_app.clock import Clock
 from ussd_app.payments.schedule import Schedule
+from ussd_app.store import Store
 
 pytest_plugins = ["deadline"]
 
@@ -129,11 +129,11 @@ def database(stores: embedded.Stores, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def engine(database: str) -> AsyncIterator[AsyncEngine]:
-    """An engine on this test's own database."""
-    engine = create_async_engine(database)
-    yield engine
-    await engine.dispose()
+async def store(database: str) -> AsyncIterator[Store]:
+    """An store on this test's own database."""
+    store = Store(database, Clock())
+    yield store
+    await store.close()
 
 
 @pytest.fixture(scope="session")

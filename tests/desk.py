@@ -11,7 +11,6 @@ from uuid import UUID
 import procrastinate
 from conftest import FakeClock
 from sqlalchemy import Row, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import ledger, worker
 from ussd_app.breakers import Breakers
@@ -29,6 +28,7 @@ from ussd_app.payments import Payments
 from ussd_app.payments.schedule import Schedule
 from ussd_app.routes import Routes
 from ussd_app.sims import Sims
+from ussd_app.store import Look, Store
 from ussd_app.tables import orders, payments
 from ussd_app.till import Tills
 
@@ -100,7 +100,7 @@ class Outbox:
 
     async def queue(
         self,
-        _connection: AsyncConnection,
+        _connection: Look,
         *,
         key: str,
         msisdn: Msisdn,
@@ -112,7 +112,7 @@ class Outbox:
         self.sent.setdefault(key, (template, msisdn))
         self.said[template] = variables
 
-    async def queue_all(self, _connection: AsyncConnection, batch: Iterable[Sms]) -> None:
+    async def queue_all(self, _connection: Look, batch: Iterable[Sms]) -> None:
         """Remember a group's notices."""
         for sms in batch:
             self.notices.setdefault(sms.key, (sms.template, sms.msisdn))
@@ -133,7 +133,7 @@ class Outbox:
 class Desk:
     """The parts of one test's order desk."""
 
-    engine: AsyncEngine
+    store: Store
     clock: FakeClock
     operator: ScriptedOperator
     delivery: ScriptedOperator
@@ -191,22 +191,22 @@ class Desk:
 
     async def callback(self, payment: UUID) -> None:
         """A callback about a payment is stored."""
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             await self.callbacks.plan_confirm(connection, payment)
 
     async def payment(self, step: str) -> Row[Any]:
         """The payment of a step."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             return (await connection.execute(select(payments).where(payments.c.step == step))).one()
 
     async def order_states(self) -> list[str]:
         """Every order's state, oldest first."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             return list((await connection.execute(select(orders.c.state).order_by(orders.c.created_at))).scalars())
 
     async def balance(self, account: str) -> str:
         """Debits less credits of an account, in cedis, nothing being pending."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             sums = await ledger.sums(connection, account, "GHS")
             assert await ledger.imbalance(connection) in ({"GHS": 0}, {})
         assert sums.debits_pending == sums.credits_pending == 0
@@ -215,7 +215,7 @@ class Desk:
     async def _bring_forward(self, until: float) -> float | None:
         """Make the earliest waiting job (and those of its moment) due now; the fake second it was waiting for."""
         limit = self.clock.now().timestamp() - self.clock.seconds + until
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             query = text(
                 "SELECT extract(epoch FROM min(coalesce(scheduled_at, 'epoch'))) FROM procrastinate_jobs"
                 " WHERE status = 'todo'"
@@ -235,7 +235,7 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(
-    engine: AsyncEngine, database: str, clock: FakeClock, schedule: Schedule | None = None
+    store: Store, database: str, clock: FakeClock, schedule: Schedule | None = None
 ) -> AsyncIterator[Desk]:
     """Build one."""
     connector = procrastinate.PsycopgConnector(conninfo=database.replace("+psycopg", ""), min_size=1, max_size=4)
@@ -246,14 +246,14 @@ async def open_desk(
         return f"http://127.0.0.1/callbacks/{provider}/x/{path}"
 
     paying = Payments(
-        engine, Jobs(app), {operator.name: operator}, {delivery.name: delivery}, clock, callback_url,
+        store, Jobs(app), {operator.name: operator}, {delivery.name: delivery}, clock, callback_url,
         Breakers(None, clock), SystemRandom(), schedule,
     )  # fmt: skip
     settings = Settings()
     messages = cast("Messages", outbox)
-    groups = Groups(engine, Jobs(app), messages, clock, settings, SystemRandom())
-    routes = Routes(engine, paying.operators, clock)
-    desk = Orders(engine, paying, messages, groups, clock, settings, SystemRandom(), routes)
-    worker.register(app, desk, Sims(engine, Jobs(app), None, clock, (b"key",)))
+    groups = Groups(store, Jobs(app), messages, clock, settings, SystemRandom())
+    routes = Routes(store, paying.operators, clock)
+    desk = Orders(store, paying, messages, groups, clock, settings, SystemRandom(), routes)
+    worker.register(app, desk, Sims(store, Jobs(app), None, clock, (b"key",)))
     async with app.open_async():
-        yield Desk(engine, clock, operator, delivery, outbox, desk, paying, app)
+        yield Desk(store, clock, operator, delivery, outbox, desk, paying, app)

@@ -150,7 +150,7 @@ def seen(response: httpx.Response) -> tuple[int, str, bytes]:
 
 async def rows(application: Application, query: str) -> list[Any]:
     """Whatever the database answers."""
-    async with application.engine.connect() as connection:
+    async with application.store.look() as connection:
         return list((await connection.execute(text(query))).all())
 
 

@@ -13,7 +13,6 @@ import pytest
 from conftest import FakeClock
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app.config import Settings
 from ussd_app.groups import Groups, members
@@ -21,6 +20,7 @@ from ussd_app.groups.model import Group, Member, Rules
 from ussd_app.jobs import Jobs
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES, Msisdn
+from ussd_app.store import Look, Store
 from ussd_app.tables import cycles, dues, group_events, group_rules, memberships, rounds, subscribers
 from ussd_app.tables import groups as groups_table
 
@@ -59,7 +59,7 @@ class Outbox:
 
     async def queue(
         self,
-        _connection: AsyncConnection,
+        _connection: Look,
         *,
         key: str,
         msisdn: Msisdn,
@@ -86,7 +86,7 @@ class Outbox:
 class Circle:
     """The parts of one test's village."""
 
-    engine: AsyncEngine
+    store: Store
     clock: FakeClock
     outbox: Outbox
     groups: Groups
@@ -137,7 +137,7 @@ class Circle:
             {"msisdn": person["msisdn"], "name": person["name"], "language": "en", "registered_at": now}
             for person in people
         ]
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             await connection.execute(insert(groups_table).values(group))
             await connection.execute(insert(group_rules).values(version))
             await connection.execute(insert(memberships), people)
@@ -166,7 +166,7 @@ class Circle:
             for turn in turns[: paid + 1]
             for person in people
         ]
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             await connection.execute(insert(cycles), [cycle])
             await connection.execute(insert(rounds), turns)
             await connection.execute(insert(dues), owed)
@@ -174,19 +174,19 @@ class Circle:
 
     async def group(self, group: Group | UUID) -> Group:
         """A group as it stands now."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             return await members.load(connection, group.id if isinstance(group, Group) else group)
 
     async def member(self, group: Group, number: int) -> Member:
         """The member of that number, as they stand now."""
         query = select(memberships).where(memberships.c.group_id == group.id, memberships.c.number == number)
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             return members.member_of((await connection.execute(query)).mappings().one())
 
     async def change(self, group: Group, number: int, **values: object) -> Member:
         """Set columns of a member's row."""
         m = memberships.c
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             await connection.execute(
                 update(memberships).where(m.group_id == group.id, m.number == number).values(values)
             )
@@ -196,7 +196,7 @@ class Circle:
         """What has happened in a group, oldest first."""
         e = group_events.c
         query = select(group_events).where(e.group_id == group.id).order_by(e.id)
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             return list((await connection.execute(query.where(e.kind == kind) if kind else query)).all())
 
     async def kinds(self, group: Group) -> list[str]:
@@ -226,7 +226,7 @@ class Circle:
             "UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo'"
             " AND coalesce(scheduled_at, 'epoch') <= :at"
         )
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             earliest = text(f"SELECT min(coalesce(scheduled_at, 'epoch')) {todo}")
             at: datetime | None = (await connection.execute(earliest)).scalar_one()
             if at is None or at > datetime.fromtimestamp(start + until, UTC):
@@ -235,19 +235,19 @@ class Circle:
         return at.timestamp() - start
 
     async def _none_failed(self) -> None:
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             failed = text("SELECT task_name, args FROM procrastinate_jobs WHERE status = 'failed'")
             assert (await connection.execute(failed)).all() == []
 
 
 @asynccontextmanager
-async def open_circle(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Circle]:
+async def open_circle(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Circle]:
     """Build one; ``groups.tell`` only keeps the events' numbers until a test says otherwise with ``on``."""
     connector = procrastinate.PsycopgConnector(conninfo=database.replace("+psycopg", ""), min_size=1, max_size=4)
     app, outbox = procrastinate.App(connector=connector), Outbox()
     random = Random(55)  # noqa: S311 - a draw that comes out the same every time
-    groups = Groups(engine, Jobs(app), outbox, clock, Settings(), random)  # type: ignore[arg-type]  # an outbox for Messages
-    circle = Circle(engine, clock, outbox, groups, app)
+    groups = Groups(store, Jobs(app), outbox, clock, Settings(), random)  # type: ignore[arg-type]  # an outbox for Messages
+    circle = Circle(store, clock, outbox, groups, app)
 
     async def tell(_: Groups, event: int) -> None:
         circle.told.append(event)
@@ -258,7 +258,7 @@ async def open_circle(engine: AsyncEngine, database: str, clock: FakeClock) -> A
 
 
 @pytest.fixture
-async def circle(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Circle]:
+async def circle(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Circle]:
     """A village nobody lives in yet."""
-    async with open_circle(engine, database, clock) as circle:
+    async with open_circle(store, database, clock) as circle:
         yield circle

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.clock import Clock
+from ussd_app.store import Store
 
 START = datetime(2031, 3, 4, 9, 0, tzinfo=UTC)  # a Tuesday morning: nobody's quiet hours
 
@@ -53,17 +53,17 @@ class LaterClock(Clock):
         return super().now() + self.ahead
 
 
-async def keep(engine: AsyncEngine, clock: LaterClock) -> None:
+async def keep(store: Store, clock: LaterClock) -> None:
     """Have this database's jobs wait for the clock's time; once, before any is written."""
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         for statement in KEEP:
             await connection.execute(text(statement), {"ahead": clock.ahead} if ":ahead" in statement else {})
 
 
-async def move(engine: AsyncEngine, redis: Redis, clock: LaterClock, by: timedelta) -> None:
+async def move(store: Store, redis: Redis, clock: LaterClock, by: timedelta) -> None:
     """Let time pass: jobs come nearer, and what Redis keeps for a while grows older or is gone."""
     clock.ahead += by
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         for statement in MOVE:
             await connection.execute(text(statement), {"by": by})
         await connection.execute(WAKE)
@@ -74,10 +74,10 @@ async def move(engine: AsyncEngine, redis: Redis, clock: LaterClock, by: timedel
             await redis.pexpire(key, max(left - int(by / timedelta(milliseconds=1)), 0))
 
 
-async def settle(engine: AsyncEngine, clock: LaterClock, looks: int = LOOKS) -> None:
+async def settle(store: Store, clock: LaterClock, looks: int = LOOKS) -> None:
     """Wait until all that is due has been done, and every SMS that is due has been sent; raises TimeoutError."""
     for _ in range(looks):
-        async with engine.connect() as connection:
+        async with store.look() as connection:
             if not (await connection.execute(DUE, {"now": clock.now()})).scalar_one():
                 return
         await asyncio.sleep(LOOK_SECONDS)

@@ -7,7 +7,6 @@ from uuid import uuid4
 from groups import phone
 from rotating import Susu, run
 from sqlalchemy import func, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import ledger
 from ussd_app.groups import books, contributions, cycles, departures, owed, proposals
@@ -16,6 +15,7 @@ from ussd_app.groups.model import Refused
 from ussd_app.groups.payouts import Asked
 from ussd_app.groups.proposals import Rejected
 from ussd_app.money import Money
+from ussd_app.store import Look
 from ussd_app.tables import dues, memberships, rounds
 
 MEMBERS = 3
@@ -101,7 +101,7 @@ class Life:
         if self.asked:
             asked = self.asked.pop(which % len(self.asked))
             groups = self.susu.circle.groups
-            async with groups.engine.begin() as connection:
+            async with groups.store.work() as connection:
                 for number in await self.susu.voters(asked):
                     said = await proposals.vote(
                         groups, connection, phone(number), asked.code, approves=False, sim="trusted"
@@ -158,25 +158,25 @@ class Life:
             "id": uuid4(), "group_id": self.susu.group.id, "number": self.people, "msisdn": phone(self.people),
             "name": "Newcomer", "role": "member", "state": "active", "joined_at": now, "trusted_from": now,
         }  # fmt: skip
-        async with self.susu.circle.engine.begin() as connection:
+        async with self.susu.circle.store.work() as connection:
             await connection.execute(insert(memberships).values(values))
 
     async def check(self) -> None:
         """All that must hold at any time."""
-        async with self.susu.circle.engine.connect() as connection:
+        async with self.susu.circle.store.look() as connection:
             assert set((await ledger.imbalance(connection)).values()) <= {0}
             held = {name: money.minor for name, money in (await self._balances(connection)).items()}
             assert all(minor >= 0 for minor in held.values())
             await self.agree(connection, held)
         assert await self.sums() == {"wallet": self.wallet, "cash": self.box, "box": self.box}
 
-    async def agree(self, connection: AsyncConnection, held: dict[str, int]) -> None:
+    async def agree(self, connection: Look, held: dict[str, int]) -> None:
         """What the kind of group says of itself agrees with its accounts."""
         await self._pots_agree(connection, held)
         await self._nothing_lies_idle(connection, held)
         await self._nobody_twice()
 
-    async def _pots_agree(self, connection: AsyncConnection, held: dict[str, int]) -> None:
+    async def _pots_agree(self, connection: Look, held: dict[str, int]) -> None:
         """What members have paid for rounds is in the pots, was paid out of them, or went on to earlier ones."""
         of = select(func.coalesce(func.sum(dues.c.paid), 0)).join(rounds, rounds.c.id == dues.c.round_id)
         paid = (await connection.execute(of.where(rounds.c.group_id == self.susu.group.id))).scalar_one()
@@ -188,7 +188,7 @@ class Life:
         netted = sum(event.amount for event in told if event.details.get("source") == "pot")
         assert pots == int(paid) + int(covered) - out - netted
 
-    async def _nothing_lies_idle(self, connection: AsyncConnection, held: dict[str, int]) -> None:
+    async def _nothing_lies_idle(self, connection: Look, held: dict[str, int]) -> None:
         """Nobody has money in their account who owes for a round."""
         for number in range(1, self.people + 1):
             member = await self.susu.circle.member(self.susu.group, number)
@@ -206,7 +206,7 @@ class Life:
 
     async def sums(self) -> dict[str, int]:
         """What all wallet accounts hold together, all cash accounts, and the box."""
-        async with self.susu.circle.engine.connect() as connection:
+        async with self.susu.circle.store.look() as connection:
             found = await self._balances(connection)
         box = books.cash_box(self.susu.group.id)
         of_cash = [":cash:" in name for name in found]
@@ -217,7 +217,7 @@ class Life:
             "box": sum(minor for name, minor, _ in amounts if name == box),
         }
 
-    async def _balances(self, connection: AsyncConnection) -> dict[str, Money]:
+    async def _balances(self, connection: Look) -> dict[str, Money]:
         return dict(await books.balances(connection, self.susu.group.id, "GHS"))
 
     async def _keeper(self) -> int:

@@ -18,7 +18,8 @@ from uuid import uuid4
 import httpx2 as httpx
 from later import LaterClock, move, settle
 from redis.asyncio import Redis
-from sqlalchemy import Row, RowMapping, TextClause, select
+from sqlalchemy import Row as TupleRow
+from sqlalchemy import TextClause, select
 
 from ussd_app.app import Application
 from ussd_app.errors import ProviderError
@@ -29,6 +30,7 @@ from ussd_app.orders import Placed, send_money
 from ussd_app.payments import floats
 from ussd_app.payments.decisions import Decision, in_doubt
 from ussd_app.providers import airtel
+from ussd_app.store import Row
 from ussd_app.tables import audit, callbacks, payment_events, payments
 
 # Whose numbers begin how; each of them has PEOPLE.
@@ -160,7 +162,7 @@ class Night:
         paying = self.application.payments
         for name in self.operators:
             account = paying.float_account(name, Kind.DISBURSEMENT)
-            async with self.application.engine.begin() as connection:
+            async with self.application.store.work() as connection:
                 money = Money.of(FLOAT, self.currency)
                 await floats.put(connection, account, money, note="a bank", at=self.later.now())
         await self.tell("books", {name: {self.currency: str(FLOAT)} for name in self.operators})
@@ -215,14 +217,14 @@ class Night:
     async def pass_by(self) -> None:
         """All the time there is."""
         for step in STEPS:
-            await move(self.application.engine, self.redis, self.later, step)
+            await move(self.application.store, self.redis, self.later, step)
             await asyncio.sleep(STEP_SECONDS if step < SOON else 0)
-            await settle(self.application.engine, self.later, LOOKS)
+            await settle(self.application.store, self.later, LOOKS)
 
     async def look(self) -> None:
         """A person reads the operators' books, about what is parked, in doubt, or failed as far as we know."""
         movements = await self.movements()
-        async with self.application.engine.connect() as connection:
+        async with self.application.store.look() as connection:
             query = select(payments, in_doubt().label("doubted")).where(payments.c.state.in_(("parked", "failed")))
             open_ones = (await connection.execute(query)).mappings().all()
         for row in open_ones:
@@ -233,7 +235,7 @@ class Night:
                 assert not await self.is_claimed(row), dict(row)  # else somebody should have been told
                 await self.decide(row, ended)
 
-    async def decide(self, row: RowMapping, ended: list[str]) -> None:
+    async def decide(self, row: Row, ended: list[str]) -> None:
         """Have a person say what the books show; nobody else must have been able to."""
         said, boasted = await self.answered(row), await self.is_claimed(row)
         assert unknowable(row, ended, said, claimed=boasted), (dict(row), ended, said, boasted)
@@ -244,7 +246,7 @@ class Night:
         undecided = await self.application.orders.decide(row["id"], Decision("a person", receipt))
         assert undecided is None, (dict(row), ended, undecided)
 
-    async def answered(self, row: RowMapping) -> Status | None:
+    async def answered(self, row: Row) -> Status | None:
         """What the operator says of a payment to whom asks again and again; None where it has nothing to say."""
         paying, said = self.application.payments, None
         for _ in range(0 if paying.mute(row) else ASKED):
@@ -254,7 +256,7 @@ class Night:
                     return said
         return said
 
-    async def is_claimed(self, row: RowMapping) -> bool:
+    async def is_claimed(self, row: Row) -> bool:
         """Whether a callback that we have kept says of a payment that it was made."""
         c = callbacks.c
         about = c.payment == row["id"]
@@ -262,11 +264,11 @@ class Night:
             about |= c.external_id == row["external_id"]
         # What a question about a payout is answered with stands apart.
         query = select(c.body).where(c.provider == row["operator"], about, ~c.path.endswith("/status"))
-        async with self.application.engine.connect() as connection:
+        async with self.application.store.look() as connection:
             bodies = (await connection.execute(query)).scalars().all()
         return any(SAYS_PAID[row["operator"]] in bytes(body) for body in bodies)
 
-    async def receipt(self, row: RowMapping) -> str:
+    async def receipt(self, row: Row) -> str:
         """What the person writes down: the receipt of the alert, where it has one."""
         alerts = [each["detail"] for each in await self.rows(audit) if each["event"] == "alert"]
         claimed = [each.get("claimed") for each in alerts if each.get("payment") == str(row["id"])]
@@ -284,9 +286,9 @@ class Night:
         books = (await self.http.get(f"{self.sandbox}/books")).json()["operators"]
         return [{**each, "operator": name} for name in self.operators for each in books[name]["movements"]]
 
-    async def rows(self, table: Any) -> list[RowMapping]:  # noqa: ANN401 - of either table
+    async def rows(self, table: Any) -> list[Row]:  # noqa: ANN401 - of either table
         """A whole table."""
-        async with self.application.engine.connect() as connection:
+        async with self.application.store.look() as connection:
             return list((await connection.execute(select(table))).mappings().all())
 
     async def told(self) -> int:
@@ -297,9 +299,9 @@ class Night:
         """What a person was told to look at."""
         return [row["detail"]["what"] for row in await self.rows(audit) if row["event"] == "alert"]
 
-    async def all(self, query: TextClause) -> list[Row[Any]]:
+    async def all(self, query: TextClause) -> list[TupleRow[Any]]:
         """What the ledger has."""
-        async with self.application.engine.connect() as connection:
+        async with self.application.store.look() as connection:
             return list((await connection.execute(query)).all())
 
     @property
@@ -312,7 +314,7 @@ class Night:
         (await self.http.put(f"{self.sandbox}/{path}", json=body)).raise_for_status()
 
 
-def is_of(movement: Mapping[str, str], row: RowMapping) -> bool:
+def is_of(movement: Mapping[str, str], row: Row) -> bool:
     """Whether an operator's movement is that of a payment of ours: by its reference, or by who paid and how much.
 
     The second as a person would, where an answer was lost that had M-PESA's own id. Amounts are all different.
@@ -347,7 +349,7 @@ def contradicts(ended: list[str], said: Status | None, *, claimed: bool) -> bool
     return isinstance(said, Failed) and ("succeeded" in ended or claimed)
 
 
-def unknowable(row: RowMapping, ended: list[str], said: Status | None, *, claimed: bool) -> bool:
+def unknowable(row: Row, ended: list[str], said: Status | None, *, claimed: bool) -> bool:
     """Whether nobody but a person can find out what became of a payment whose movements ``ended`` so.
 
     An operator may contradict itself, may have a movement under way for ever, and may hear yet of what it has never

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from pydantic import SecretStr
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.actions import Services
 from ussd_app.breakers import Breakers
@@ -26,6 +25,7 @@ from ussd_app.orders import LimitReached, Movement, Orders, Placed, PlacedSlowly
 from ussd_app.routes import Routes
 from ussd_app.sessions import Hop
 from ussd_app.sims import Sims
+from ussd_app.store import Store
 from ussd_app.subscribers import (
     NoPin,
     PinLocked,
@@ -45,7 +45,7 @@ DIALOGUE_BYTES_MAX = 4096
 
 
 class EmptyDatabase:
-    """Stands for an engine, and for what comes of its queries: nobody has paid for anything or is in any group."""
+    """Stands for an store, and for what comes of its queries: nobody has paid for anything or is in any group."""
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator["EmptyDatabase"]:
@@ -151,8 +151,8 @@ class FakeOrders:
         self.payments = SimpleNamespace(
             operators={"mtn_momo": operator}, deliveries=deliveries, breakers=Breakers(None, Clock())
         )
-        self.engine = EmptyDatabase()
-        self.routes = Routes(cast("AsyncEngine", self.engine), self.payments.operators, StandingClock())
+        self.store = EmptyDatabase()
+        self.routes = Routes(cast("Store", self.store), self.payments.operators, StandingClock())
         self.limit = Money(200_000, "GHS")
         self.placed: dict[str, dict[str, Any]] = {}
         self.latest: list[Standing] = []
@@ -215,7 +215,7 @@ class Phone:
     subscribers: FakeSubscribers = field(default_factory=FakeSubscribers)
     orders: FakeOrders = field(default_factory=FakeOrders)
     groups: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(engine=EmptyDatabase(), clock=StandingClock(), settings=Settings())
+        default_factory=lambda: SimpleNamespace(store=EmptyDatabase(), clock=StandingClock(), settings=Settings())
     )
     effects: Effects = field(default_factory=Effects)
     dialogue: dict[str, Any] | None = None

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from groups import Circle, phone
 from redis.asyncio import Redis
-from sqlalchemy import event, select
+from sqlalchemy import select
 from test_messages import Scripted
 
 from ussd_app.groups import Groups, contributions, cycles, events, notices, rotation
@@ -46,7 +46,7 @@ class Post:
 
     async def happened(self, group: Group, kind: str, **what: Any) -> int:  # noqa: ANN401 - events.record's own
         """Record an event and tell it; its number."""
-        async with self.circle.engine.begin() as connection:
+        async with self.circle.store.work() as connection:
             number = await events.record(self.groups, connection, group.id, kind, **what)
         await notices.tell(self.groups, number)
         return number
@@ -56,7 +56,7 @@ class Post:
         query = select(messages).order_by(messages.c.msisdn, messages.c.created_at, messages.c.key)
         if event is not None:
             query = query.where(messages.c.key.startswith(f"group:{event}:"))
-        async with self.circle.engine.connect() as connection:
+        async with self.circle.store.look() as connection:
             return list((await connection.execute(query)).all())
 
     async def told(self, event: int | None = None) -> dict[int, str]:
@@ -77,13 +77,9 @@ class Post:
     def counted(self) -> Iterator[list[str]]:
         """The statements that are sent meanwhile."""
         sent: list[str] = []
-
-        def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
-            sent.append(statement)
-
-        event.listen(self.circle.engine.sync_engine, "before_cursor_execute", count)
+        self.circle.store.heard = sent.append
         yield sent
-        event.remove(self.circle.engine.sync_engine, "before_cursor_execute", count)
+        self.circle.store.heard = None
 
 
 def wire_reminders(post: Post) -> None:
@@ -111,7 +107,7 @@ def wire_reminders(post: Post) -> None:
 def post(circle: Circle, wording: SimpleNamespace, redis: Redis) -> Post:
     """One that speaks English, French and Swahili."""
     jobs = Jobs(circle.app)
-    queue = Messages(circle.engine, jobs, {"first": Scripted("first")}, lambda: wording, circle.clock, redis)
+    queue = Messages(circle.store, jobs, {"first": Scripted("first")}, lambda: wording, circle.clock, redis)
 
     @circle.app.task(name="messages.pump")
     async def pump(sender: str) -> None:
@@ -130,7 +126,7 @@ async def running(post: Post, count: int = 5, **rules: Any) -> Group:  # noqa: A
 async def first_round(post: Post, group: Group) -> Round:
     """The round that is open."""
     query = select(rounds).where(rounds.c.group_id == group.id, rounds.c.state == "open")
-    async with post.circle.engine.connect() as connection:
+    async with post.circle.store.look() as connection:
         return rotation.round_of((await connection.execute(query)).mappings().one())
 
 

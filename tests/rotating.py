@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 from groups import Circle, phone
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import ledger
 from ussd_app.groups import books, contributions, cycles, departures, members, payouts, policy, proposals, rotation
@@ -17,6 +16,7 @@ from ussd_app.groups.model import Group, Proposal, Refused, Round
 from ussd_app.groups.payouts import Asked
 from ussd_app.groups.proposals import Adopted
 from ussd_app.money import Money
+from ussd_app.store import Work
 from ussd_app.tables import orders, rounds
 from ussd_app.tables import proposals as proposals_table
 
@@ -49,7 +49,7 @@ class Susu:
     async def pay(self, number: int, amount: str | int) -> None:
         """A member's wallet payment is collected."""
         groups, member = self.circle.groups, await self.circle.member(self.group, number)
-        async with groups.engine.begin() as connection:
+        async with groups.store.work() as connection:
             await books.lock(connection, self.group.id)
             order, code = await self.place(connection, "contribution", cedis(amount))
             clearing, now = ledger.clearing_account(order), groups.clock.now()
@@ -63,7 +63,7 @@ class Susu:
 
     async def all_pay(self, amount: str | int = 50) -> int:
         """Every active member pays by wallet; how many they are."""
-        async with self.circle.engine.connect() as connection:
+        async with self.circle.store.look() as connection:
             people = await members.active(connection, self.group.id)
         for person in people:
             await self.pay(person.number, amount)
@@ -85,7 +85,7 @@ class Susu:
         assert isinstance(asked, Asked), asked
         groups = self.circle.groups
         voters = voters or await self.voters(asked)
-        async with groups.engine.begin() as connection:
+        async with groups.store.work() as connection:
             for number in voters:
                 said = await proposals.vote(groups, connection, phone(number), asked.code, approves=True, sim="trusted")
             assert isinstance(said, Adopted), said
@@ -99,12 +99,12 @@ class Susu:
     async def voters(self, asked: Asked) -> tuple[int, ...]:
         """As many of those entitled as are needed."""
         proposal = await self.proposal(asked)
-        async with self.circle.engine.connect() as connection:
+        async with self.circle.store.look() as connection:
             people = await members.active(connection, self.group.id)
         entitled = policy.entitled(proposal.policy, people, proposal.asked_by, proposal.payee)
         return tuple(person.number for person in people if person.id in entitled)[: asked.needed]
 
-    async def _place(self, connection: AsyncConnection, proposal: Proposal) -> None:
+    async def _place(self, connection: Work, proposal: Proposal) -> None:
         assert proposal.amount is not None
         if not proposal.amount:
             await payouts.paid(self.circle.groups, connection, proposal.id)
@@ -122,7 +122,7 @@ class Susu:
         groups, now = self.circle.groups, self.circle.clock.now()
         proposal = await self.proposal(asked)
         order, hold = self.sent[proposal.id]
-        async with groups.engine.begin() as connection:
+        async with groups.store.work() as connection:
             await books.lock(connection, self.group.id)
             if how == "late":
                 await self._late(connection, proposal, order)
@@ -135,7 +135,7 @@ class Susu:
             else:
                 await payouts.failed(groups, connection, proposal.id, "unreachable", order)
 
-    async def _late(self, connection: AsyncConnection, proposal: Proposal, order: UUID) -> None:
+    async def _late(self, connection: Work, proposal: Proposal, order: UUID) -> None:
         assert proposal.amount is not None
         await self.book_late(connection, self.pot(proposal), proposal.amount, order)
         await payouts.late(self.circle.groups, connection, proposal.id, order, str(next(CODES)))
@@ -143,16 +143,16 @@ class Susu:
     async def swap(self, one: int, other: int) -> bool:
         """Two members swap their next turns."""
         first, second = await self.circle.member(self.group, one), await self.circle.member(self.group, other)
-        async with self.circle.engine.begin() as connection:
+        async with self.circle.store.work() as connection:
             return await rotation.swap(self.circle.groups, connection, self.group.id, first.id, second.id)
 
     async def remove(self, number: int) -> None:
         """A member has died, and the group has voted that they are one no more."""
         circle, member = self.circle, await self.circle.member(self.group, number)
-        async with circle.engine.begin() as connection:
+        async with circle.store.work() as connection:
             await departures.remove(circle.groups, connection, await circle.group(self.group), member)
 
-    async def book_late(self, connection: AsyncConnection, source: str, money: Money, order: UUID | None) -> None:
+    async def book_late(self, connection: Work, source: str, money: Money, order: UUID | None) -> None:
         """What had failed was paid after all: out of where it was to come from or, where that is gone, at our cost."""
         now = self.circle.clock.now()
         for debit in (source, ledger.RECEIVABLE):
@@ -172,12 +172,12 @@ class Susu:
     async def rounds(self) -> list[Round]:
         """The rounds of the group, the oldest cycle's first."""
         query = select(rounds).where(rounds.c.group_id == self.group.id).order_by(rounds.c.due_at)
-        async with self.circle.engine.connect() as connection:
+        async with self.circle.store.look() as connection:
             return [rotation.round_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def order(self) -> list[int]:
         """Whose turns they are, by number."""
-        async with self.circle.engine.connect() as connection:
+        async with self.circle.store.look() as connection:
             numbers = {person.id: person.number for person in await members.everyone(connection, self.group.id)}
         return [numbers[turn.beneficiary] if turn.beneficiary else 0 for turn in await self.rounds()]
 
@@ -185,13 +185,13 @@ class Susu:
         """What was asked for."""
         assert isinstance(asked, Asked), asked
         query = select(proposals_table).where(proposals_table.c.code == asked.code)
-        async with self.circle.engine.connect() as connection:
+        async with self.circle.store.look() as connection:
             row = (await connection.execute(query)).mappings().one()
         return proposals.proposal_of(row, self.group.currency)
 
     async def held(self) -> dict[str, Money]:
         """What stands in the group's accounts that hold anything, by the part of their name after the group's."""
-        async with self.circle.engine.connect() as connection:
+        async with self.circle.store.look() as connection:
             found = await books.balances(connection, self.group.id, self.group.currency)
         prefix = f"group:{self.group.id}:"
         return {name.removeprefix(prefix): money for name, money in found.items() if money}
@@ -207,7 +207,7 @@ class Susu:
         assert proposal.round_id
         return books.account(self.group.id, books.round_part(proposal.round_id))
 
-    async def place(self, connection: AsyncConnection, kind: str, money: Money) -> tuple[UUID, str]:
+    async def place(self, connection: Work, kind: str, money: Money) -> tuple[UUID, str]:
         """The row of an order: its id and code."""
         order = uuid4()
         code = str(next(CODES))

@@ -18,7 +18,6 @@ from later import LaterClock, keep
 from player import Handset
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_journeys import served, surroundings
 
 from ussd_app import embedded
@@ -28,6 +27,7 @@ from ussd_app.bench.statements import Sent, StatementLog
 from ussd_app.commands import village
 from ussd_app.config import Settings, load
 from ussd_app.money import Money
+from ussd_app.store import Store
 
 BUDGETS: Mapping[str, Mapping[str, int]] = tomllib.loads((Path(__file__).parent / "budgets.toml").read_text())
 AMA, KOFI = Handset("233240000061"), Handset("233240000062")
@@ -50,7 +50,7 @@ class Counter:
     application: Application
     live: Live
     log: StatementLog
-    observer: AsyncEngine  # a test's own questions are not the way's
+    observer: Store  # a test's own questions are not the way's
     found: dict[str, Sent] = field(default_factory=dict)
 
     async def keys(self, phone: Handset, *typed: str) -> str:
@@ -80,7 +80,7 @@ class Counter:
                 queues=["money", "sms", "groups"],
             )  # fmt: skip
             await asyncio.sleep(0.05)
-            async with self.observer.connect() as connection:
+            async with self.observer.look() as connection:
                 if not (await connection.execute(DUE)).scalar_one():
                     return
 
@@ -100,7 +100,7 @@ class Counter:
         for _ in range(LOOKS):
             await asyncio.sleep(LOOK_SECONDS)
             await self.work()
-            async with self.observer.connect() as connection:
+            async with self.observer.look() as connection:
                 if not (await connection.execute(OPEN)).scalar_one():
                     return
         raise TimeoutError
@@ -110,7 +110,7 @@ class Counter:
 async def counter(
     stores: embedded.Stores,
     database: str,
-    engine: AsyncEngine,
+    store: Store,
     redis: Redis,
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -122,11 +122,11 @@ async def counter(
         monkeypatch.setenv(key, value)
     later = LaterClock()  # a morning: what a group tells waits for no quiet hours to end
     application = Application(load(Settings), later)
-    await keep(application.engine, later)
+    await keep(application.store, later)
     with statements.kept(stores.conninfo):
         async with served(application, port, works=False), httpx.AsyncClient(trust_env=False, timeout=20) as http:
             log = StatementLog(stores.postgres_log, database)
-            counter = Counter(application, Live(http, application.settings.public_url), log, engine)
+            counter = Counter(application, Live(http, application.settings.public_url), log, store)
             await counter.know(KOFI)  # what only a connection's first statement costs is no way's
             yield counter
 

@@ -10,13 +10,13 @@ import pytest
 from conftest import FakeClock
 from desk import Desk, ScriptedOperator, open_desk
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Status, Succeeded
 from ussd_app.payments import claims
 from ussd_app.payments.decisions import Decision
+from ussd_app.store import Store
 from ussd_app.tables import audit, callbacks
 
 HOUR = 3600
@@ -50,9 +50,9 @@ def _status(told: dict[str, str]) -> Status:
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk whose only operator answers queries about collections alone, with Pending to all others."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         desk.operator = Mute()
         desk.operator.states = {Kind.DISBURSEMENT: Pending(), Kind.REFUND: Pending()}
         desk.payments.operators = {"scripted": desk.operator}
@@ -111,7 +111,7 @@ async def test_above_the_limit_a_person_decides(desk: Desk, body: dict[str, str]
     await paying_out(desk)
     await told(desk, "disburse", body)
     assert await desk.order_states() == ["parked"]
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         alerts = list((await connection.execute(select(audit.c.detail["what"].astext))).scalars())
     assert alerts == [claims.OVER]
     assert desk.outbox.templates == ["still_waiting"]
@@ -220,5 +220,5 @@ async def test_a_hundred_copies_settle_once(desk: Desk) -> None:
     await desk.run(60)
     assert await desk.order_states() == ["done"]
     assert await desk.balance("float:scripted") == "0.50"
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         assert (await connection.execute(select(func.count()).select_from(callbacks))).scalar_one() == 100

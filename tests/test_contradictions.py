@@ -12,7 +12,6 @@ import pytest
 from conftest import FakeClock
 from desk import Desk, open_desk
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_claims import Mute
 
 from ussd_app.errors import Reason, Rejected, Unknown
@@ -21,6 +20,7 @@ from ussd_app.movement import Claimed
 from ussd_app.operators import CallbackNote, Failed, Kind, Pending, Succeeded
 from ussd_app.payments import claims
 from ussd_app.payments.decisions import Decision, Undecided
+from ussd_app.store import Store
 from ussd_app.tables import audit
 
 HOUR = 3600
@@ -42,9 +42,9 @@ class Talker(Mute):
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk whose operator and delivery can be asked about everything."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         desk.operator, desk.delivery = Talker(), Talker("airtime_scripted")
         for each in (desk.operator, desk.delivery):
             each.unqueried = frozenset()
@@ -57,7 +57,7 @@ async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIte
 async def alerts(desk: Desk) -> list[str]:
     """What a person was told, but of floats."""
     query = select(audit.c.detail["what"].astext).where(audit.c.event == "alert").order_by(audit.c.id)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         said = list((await connection.execute(query)).scalars())
     return [what for what in said if not what.startswith("float ")]
 

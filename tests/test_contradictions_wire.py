@@ -11,7 +11,6 @@ from conftest import FakeClock
 from desk import Desk, open_desk
 from redis.asyncio import Redis
 from safaricom import GIVEN, TOKEN, pair
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_contradictions import alerts
 
 from ussd_app.config import load
@@ -23,6 +22,7 @@ from ussd_app.orders import Placed, send_money
 from ussd_app.payments import claims
 from ussd_app.payments.decisions import Decision
 from ussd_app.providers.airtel import written
+from ussd_app.store import Store
 
 HOUR = 3600
 Answers = Callable[[httpx.Request], httpx.Response]
@@ -44,9 +44,9 @@ async def using(desk: Desk, operator: Callable[[httpx.AsyncClient], Operator], a
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 

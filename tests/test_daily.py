@@ -36,7 +36,7 @@ async def pay(circle: Circle, group: Group, amount: str, number: int = SAVER, *,
     other = books.cash_box(group.id) if cash else float_account("scripted", "collection", shared=True)
     debit, credit = (other, own) if money > cedis("0") else (own, other)
     now, minor = circle.clock.now(), abs(money.minor)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await books.lock(connection, group.id)
         await move(connection, debit, credit, Money(minor, "GHS"), order=None, reason="contribution", at=now)
         await kind("daily").allot(circle.groups, connection, await circle.group(group), member, cash=cash)
@@ -48,7 +48,7 @@ async def pay(circle: Circle, group: Group, amount: str, number: int = SAVER, *,
 async def saved(circle: Circle, group: Group, number: int = SAVER) -> Savings:
     """What a saver has; and that it is what stands in their accounts."""
     member = await circle.member(group, number)
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         state = await savings.state(connection, member)
         standing = await books.balances(connection, group.id, "GHS")
         assert await imbalance(connection) in ({"GHS": 0}, {})
@@ -65,7 +65,7 @@ async def shown(circle: Circle, group: Group, number: int = SAVER) -> list[tuple
 
 async def offered(circle: Circle, group: Group, which: Which, number: int = SAVER, step: int = 1) -> Offer | Refused:
     """What taking out would give."""
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         return await savings.offer(circle.groups, connection, await circle.group(group), phone(number), which, step)
 
 
@@ -79,13 +79,13 @@ async def gives(circle: Circle, group: Group, which: Which, number: int = SAVER,
 
 async def missing(circle: Circle, group: Group) -> list[int]:
     """The numbers of those who have not paid today."""
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         return [member.number for member in await savings.missing(circle.groups, connection, group)]
 
 
 async def due(circle: Circle, group: Group, number: int = SAVER) -> str | None:
     """Today's contribution of a saver."""
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         money = await savings.due(circle.groups, connection, group, await circle.member(group, number))
     return money.plain if money else None
 
@@ -133,7 +133,7 @@ async def test_a_cycle_keeps_the_share_it_began_with(circle: Circle) -> None:
     """A new share counts from the next cycle on."""
     group = await found(circle)
     await pay(circle, group, "300")
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         dearer = group_rules.update().values(rules={**group.rules.dump(), "share": 2_000})
         await connection.execute(dearer.where(group_rules.c.group_id == group.id))
     assert await due(circle, await circle.group(group)) is None
@@ -168,7 +168,7 @@ async def test_only_those_are_missing_whose_day_has_brought_nothing(circle: Circ
     await circle.change(group, 3, state="left")
     assert await missing(circle, group) == [2]
     assert (await due(circle, group), await due(circle, group, 5), await due(circle, group, 1)) == (None, None, None)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await events.record(circle.groups, connection, group.id, "reversed", reverses=event)
     assert await missing(circle, group) == [2, 4]
     await pay(circle, group, "10")
@@ -234,7 +234,7 @@ async def test_whoever_may_not_take_out_is_told_why(circle: Circle) -> None:
     await pay(circle, group, "310")
     assert await offered(circle, group, "complete", 9) == Refused("not_member")
     now = circle.clock.now()
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         swapped = update(subscribers).where(subscribers.c.msisdn == phone(SAVER))
         await connection.execute(swapped.values(sim_hash="another", sim_changed_at=now))
     assert await offered(circle, group, "complete") == Refused("sim_changed")

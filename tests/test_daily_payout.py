@@ -10,7 +10,6 @@ from conftest import FakeClock
 from desk import Desk, open_desk
 from groups import Circle, circle, phone
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_daily import SAVER, cedis, found, pay, saved, shown
 
 from ussd_app.errors import Reason
@@ -20,6 +19,7 @@ from ussd_app.groups.savings import Payable, Which
 from ussd_app.groups.takeouts import HandedOver
 from ussd_app.movement import Failed, Kind, Pending
 from ussd_app.orders import Placed, daily_payout
+from ussd_app.store import Store
 from ussd_app.tables import audit, orders, subscribers
 
 __all__ = ["circle"]
@@ -29,9 +29,9 @@ YAW = phone(SAVER)
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk that pays out for the circle's groups."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 
@@ -54,7 +54,7 @@ async def last(circle: Circle, group: Group) -> Any:  # noqa: ANN401 - a row
 
 async def alerts(desk: Desk) -> list[str]:
     """What a person must look at."""
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         return [detail["what"] for detail in (await connection.execute(select(audit.c.detail))).scalars()]
 
 
@@ -240,7 +240,7 @@ async def test_a_new_sim_and_a_number_nobody_pays_take_nothing_out(desk: Desk, c
     """Nothing is written."""
     group = await found(circle)
     await pay(circle, group, "310")
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         swapped = update(subscribers).where(subscribers.c.msisdn == YAW)
         await connection.execute(swapped.values(sim_hash="another", sim_changed_at=desk.clock.now()))
     assert await take(desk, group) == Refused("sim_changed")
@@ -248,7 +248,7 @@ async def test_a_new_sim_and_a_number_nobody_pays_take_nothing_out(desk: Desk, c
     desk.operator.countries = {"KE": "Safaricom"}
     assert await take(desk, group) == Refused("not_served")
     assert await daily_payout.quote(desk.orders, YAW, group.id, 1) == Refused("not_served")
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         assert (await connection.execute(select(func.count()).select_from(orders))).scalar_one() == 0
 
 

@@ -12,7 +12,6 @@ import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_claims import Mute
 from test_contradictions import PAID, alerts, told
 
@@ -27,6 +26,7 @@ from ussd_app.payments import claims, decisions
 from ussd_app.payments.decisions import TABLE, Decision, Undecided, Word
 from ussd_app.payments.life import MACHINE
 from ussd_app.sandbox import environment
+from ussd_app.store import Store
 from ussd_app.tables import audit, deposits, payments
 from ussd_app.till import Tills
 
@@ -36,9 +36,9 @@ RECEIPT = "UA50DEMO900"
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk whose operator can be asked about everything, and calls back."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         desk.operator = Mute(unqueried=frozenset())
         desk.payments.operators = {"scripted": desk.operator}
         desk.orders.routes.operators = desk.payments.operators
@@ -136,7 +136,7 @@ async def test_a_cell(desk: Desk, state: str, word: Word) -> None:
     assert undecided == (None if cell.becomes else Undecided(cell.says))
     after = await desk.payment("collect")
     assert after.state == (cell.becomes or state)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         kept = (await connection.execute(select(audit.c.detail).where(audit.c.event == "decided"))).scalars().all()
     if cell.becomes is None:
         assert kept == []
@@ -171,13 +171,13 @@ async def test_a_receipt_books_one_payment(desk: Desk) -> None:
     for run in ("run-1", "run-2"):
         await desk.send(run=run)
     await desk.run(5)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         ids = list((await connection.execute(select(payments.c.id))).scalars())
     answers = await asyncio.gather(*(desk.orders.decide(each, Decision("a person", RECEIPT)) for each in ids))
     [refused] = [answer for answer in answers if answer]
     booked = ids[answers.index(None)]
     assert refused == Undecided(f"refused: receipt {RECEIPT} is that of payment {booked}")
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         deposit = {
             "id": uuid4(), "provider": "scripted", "receipt": "TILL-1", "digits": "1", "amount": 1, "currency": "GHS",
             "payer": "", "label": "", "state": "confirmed", "told_at": desk.clock.now(),
@@ -242,7 +242,7 @@ async def test_the_command(database: str, redis_url: str, monkeypatch: pytest.Mo
             amount=Money.of(50, "GHS"), language="en",
         )  # fmt: skip
         assert isinstance(placed, Placed)
-        async with application.engine.connect() as connection:
+        async with application.store.look() as connection:
             row = (await connection.execute(select(payments))).one()
         for words, line in WRONG:
             filled = [word.format(code=placed.reference) for word in words]
@@ -256,7 +256,7 @@ async def test_the_command(database: str, redis_url: str, monkeypatch: pytest.Mo
         assert code == 2
         assert line.endswith(f"(created disbursement) refused: receipt {RECEIPT} is that of payment {row.id}\n")
         # A failure that a callback contradicts is listed with what it says, until somebody decides.
-        async with application.engine.begin() as connection:
+        async with application.store.work() as connection:
             query = update(payments).where(payments.c.step == "disburse").values(state="failed", reason="expired")
             paid_out = (await connection.execute(query.returning(payments.c.id))).scalar_one()
             await application.payments.alert_once(connection, paid_out, claims.CONTRADICTED)

@@ -8,7 +8,6 @@ from desk import AMA, KOFI, Desk
 from groups import Circle, circle, phone
 from rotating import cedis as of
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_daily import SAVER, cedis, found, pay
 from test_daily_payout import desk, take
 from test_rotating_orders import ask, full, vote
@@ -23,6 +22,7 @@ from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind, Pending
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import Placed, Repeated, Standing, Wanted, contribution, send_money
+from ussd_app.store import Store
 
 __all__ = ["circle", "desk", "shop"]
 
@@ -234,10 +234,10 @@ async def test_a_contribution_is_not_placed_twice_unasked(desk: Desk, circle: Ci
 
 @pytest.mark.parametrize("point", ["delay.in_commit", "delay.after_commit"])
 async def test_one_sms_is_sent_though_a_worker_dies_telling(
-    engine: AsyncEngine, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, point: str
+    store: Store, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     """By SIGKILL, before and after the commit that writes it; another worker runs the job again."""
-    async with open_town(engine, database, redis_url) as town:
+    async with open_town(store, database, redis_url) as town:
         await town.set_handset(AMA.digits, auto="approve")
         await town.faults({"name": "queued_for_ever", "target": "mtn_momo.disbursement"})
         for name, value in town.env.items():
@@ -251,7 +251,7 @@ async def test_one_sms_is_sent_though_a_worker_dies_telling(
             assert isinstance(placed, Placed)
             due = "task_name = 'orders.tell_delay' AND args ->> 'step' = 'disburse'"
             await town.until(f"SELECT count(*) = 1 FROM procrastinate_jobs WHERE {due}")
-            async with engine.begin() as connection:  # the minute is over
+            async with store.work() as connection:  # the minute is over
                 await connection.execute(text(f"UPDATE procrastinate_jobs SET scheduled_at = now() WHERE {due}"))
             assert await asyncio.to_thread(worker.wait, 60) == -signal.SIGKILL
         successor = town.work()
@@ -260,6 +260,6 @@ async def test_one_sms_is_sent_though_a_worker_dies_telling(
         waiting = "SELECT count(*) = 0 FROM procrastinate_jobs WHERE task_name = 'orders.tell_delay' AND status {any}"
         await town.until(waiting.format(any="IN ('todo', 'doing')"))
         town.end(successor)
-        async with engine.connect() as connection:
+        async with store.look() as connection:
             rows = await connection.execute(text("SELECT template FROM messages"))
             assert rows.scalars().all() == ["being_delivered"]

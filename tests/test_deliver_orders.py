@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.errors import Reason, Rejected, Unknown
 from ussd_app.money import Money
@@ -16,6 +15,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Placed, airtime, bundle
 from ussd_app.orders.bundle import Bundle
 from ussd_app.orders.steps import NotServed
+from ussd_app.store import Store
 
 FIVE = Money.of(5, "GHS")
 WIFI = Bundle("wifi", "MTN", "Wi-Fi", "Wi-Fi", "Day", FIVE, "airtime_scripted", {"product": "wifi-day"})
@@ -23,9 +23,9 @@ OPERATOR, DELIVERY = "float:scripted", "float:airtime_scripted"
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk on a database of its own."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 

@@ -14,12 +14,12 @@ import pytest
 import requests
 from conftest import FakeClock
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from structlog.testing import capture_logs
 from test_senders import Recorded, listening
 from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import MaxRetryError, SSLError
 
+from ussd_app.clock import Clock
 from ussd_app.config import load
 from ussd_app.deliveries import Delivery, airtime_africastalking, bundles_africastalking
 from ussd_app.errors import Rejected, Throttled, Unknown
@@ -28,6 +28,7 @@ from ussd_app.insights import africastalking as insights
 from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Store
 
 DATA = Path(__file__).parent
 AIRTIME, BUNDLES, INSIGHTS = (
@@ -46,11 +47,11 @@ class Sdk:
 
     def __init__(self, redis: Redis, clock: FakeClock) -> None:
         self._parts = httpx.AsyncClient(), redis, clock
-        self._engine: AsyncEngine = create_async_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+        self._store: Store = Store("postgresql+psycopg://nobody@127.0.0.1:1/nothing", Clock())
 
     def delivery(self, module: Any, adapter: Recorded, **given: str) -> Delivery:  # noqa: ANN401 - a module is what it declares
         """Airtime or bundles."""
-        made = module.Delivery(load(module.Settings, **ACCOUNT | given), *self._parts, self._engine)
+        made = module.Delivery(load(module.Settings, **ACCOUNT | given), *self._parts, self._store)
         made._calls.session.mount("https://", adapter)
         assert isinstance(made, airtime_africastalking.Delivery | bundles_africastalking.Delivery)
         return made
@@ -61,9 +62,9 @@ class Sdk:
             return insights.Insight(load(insights.Settings, **ACCOUNT, base_url=url), *self._parts)
         if what == "airtime":
             account = load(airtime_africastalking.Settings, **ACCOUNT, base_url=url)
-            return airtime_africastalking.Delivery(account, *self._parts, self._engine)
+            return airtime_africastalking.Delivery(account, *self._parts, self._store)
         shop = load(bundles_africastalking.Settings, **ACCOUNT, base_url=url)
-        return bundles_africastalking.Delivery(shop, *self._parts, self._engine)
+        return bundles_africastalking.Delivery(shop, *self._parts, self._store)
 
     def insight(self, adapter: Recorded, **given: str) -> insights.Insight:
         """SIM swaps."""

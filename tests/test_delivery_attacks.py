@@ -9,8 +9,7 @@ from desk import AMA, KOFI, Desk
 from groups import Circle, circle, phone
 from redis.asyncio import Redis
 from rotating import cedis, run, running
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import func, select, text
 from test_daily import SAVER
 from test_daily import found as daily
 from test_daily import pay as save
@@ -26,6 +25,7 @@ from ussd_app.errors import Reason, Rejected, Unknown
 from ussd_app.groups import payouts
 from ussd_app.movement import CallbackNote, Failed, Kind, Pending
 from ussd_app.orders import LimitReached, Placed, airtime, bundle, contribution, send_money, take_back
+from ussd_app.store import Store
 from ussd_app.tables import group_events, orders, payments
 
 __all__ = ["circle", "desk"]
@@ -58,7 +58,7 @@ async def forge(desk: Desk, monkeypatch: pytest.MonkeyPatch, reference: UUID, ex
 async def external_ids(desk: Desk) -> list[str | None]:
     """By which ids of the provider's the deliveries are asked about."""
     query = select(payments.c.external_id).where(payments.c.kind == Kind.DELIVERY).order_by(payments.c.created_at)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         return list((await connection.execute(query)).scalars())
 
 
@@ -86,7 +86,7 @@ async def test_one_movement_of_theirs_delivers_one_order(desk: Desk, monkeypatch
     for number in (5, 6):
         assert isinstance(await buy(desk, number), Placed)
         await desk.run(30)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         query = select(payments.c.id).where(payments.c.external_id.is_(None), payments.c.kind == Kind.DELIVERY)
         unnamed = (await connection.execute(query)).scalars().all()
     assert len(unnamed) == 2
@@ -95,10 +95,10 @@ async def test_one_movement_of_theirs_delivers_one_order(desk: Desk, monkeypatch
 
 
 async def test_a_stock_that_many_empty_at_once_gives_each_code_once(
-    desk: Desk, engine: AsyncEngine, redis: Redis, clock: FakeClock
+    desk: Desk, store: Store, redis: Redis, clock: FakeClock
 ) -> None:
     """Ten buy at the same second, and three codes are left: three are told one each, seven have their money back."""
-    shop = Shop(engine, redis, clock)
+    shop = Shop(store, redis, clock)
     await shop.stock("CODE-1", "CODE-2", "CODE-3")
     desk.payments.deliveries = {"voucher_sms": shop.delivery()}
     placed = await asyncio.gather(*(buy(desk, number, delivery="voucher_sms") for number in range(1, 11)))
@@ -107,9 +107,9 @@ async def test_a_stock_that_many_empty_at_once_gives_each_code_once(
     await desk.run(HOUR)
     assert sorted(await desk.order_states()) == ["done"] * 3 + ["undone"] * 7
     assert desk.outbox.templates.count("voucher_code") == 3
-    async with engine.connect() as connection:
+    async with store.look() as connection:
         taken = "SELECT count(*), count(DISTINCT reference) FROM vouchers WHERE reference IS NOT NULL"
-        assert tuple((await connection.exec_driver_sql(taken)).one()) == (3, 3)
+        assert tuple((await connection.execute(text(taken))).one()) == (3, 3)
     assert (await desk.balance("float:scripted"), await desk.balance("float:voucher_sms")) == ("15.00", "-15.00")
 
 
@@ -149,7 +149,7 @@ async def test_fifty_orders_of_all_kinds_at_once_keep_the_days_limit(desk: Desk,
 
     said = await asyncio.gather(*map(place, range(50)))
     assert {type(each) for each in said} == {Placed, LimitReached}
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         moved = (await connection.execute(select(func.sum(orders.c.amount)))).scalar_one()
     assert 9_300 < moved <= 10_000
 
@@ -197,7 +197,7 @@ async def test_every_kind_of_order_outlives_a_death_at_every_point(
     await desk.run(2 * HOUR)
     assert clock.deaths == []
     ours = orders.c.digest != ""  # not those of the people who paid before
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         assert (await connection.execute(select(orders.c.state).where(ours))).scalars().all() == ["done"] * 6
     sent = [*desk.operator.submissions, *desk.delivery.submissions]
     moved = {request.reference: (request.kind, request.msisdn, request.amount.minor) for request in sent}
@@ -206,7 +206,7 @@ async def test_every_kind_of_order_outlives_a_death_at_every_point(
         (Kind.DISBURSEMENT, phone(4), 3_000), (Kind.COLLECTION, phone(5), 2_000), (Kind.COLLECTION, AMA, 500),
         (Kind.COLLECTION, AMA, 500), (Kind.DELIVERY, KOFI, 500), (Kind.DELIVERY, AMA, 500),
     ])  # fmt: skip
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         query = select(group_events.c.kind).join(orders, orders.c.id == group_events.c.order_id).where(ours)
         kinds = (await connection.execute(query)).scalars().all()
         assert await ledger.imbalance(connection) == {"GHS": 0}

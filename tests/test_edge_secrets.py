@@ -125,7 +125,7 @@ async def test_journeys_leave_no_number_pin_or_token_behind(
     """Every journey in every language, logged at DEBUG, which holds all that INFO does; then all is searched."""
     words = WORDS[path]
     _listen(request, "DEBUG")
-    async with application.engine.begin() as connection:
+    async with application.store.work() as connection:
         for statement in REMEMBER_JOBS:
             await connection.execute(text(statement))
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
@@ -197,7 +197,7 @@ async def test_failed_hop_says_nothing_of_what_was_typed(
     await phone.dial()
     for entry in ("5", "3", "2580"):
         await phone.press(entry)
-    async with application.engine.begin() as connection:
+    async with application.store.work() as connection:
         await connection.execute(text("ALTER TABLE subscribers ADD CONSTRAINT refuse CHECK (pin_hash IS NULL)"))
     shown = phone.read(await phone.press("2580"))
     assert shown == "END We will SMS you the result. Do not pay again."
@@ -216,7 +216,7 @@ async def test_database_errors_in_jobs_hide_whose_they_are(
 ) -> None:
     """A statement that the database refuses carries its parameters into the exception, and a worker logs that."""
     _listen(request)
-    async with application.engine.begin() as connection:
+    async with application.store.work() as connection:
         await connection.execute(text("ALTER TABLE messages ADD CONSTRAINT refuse CHECK (state = 'waiting')"))
     phone = Edge(http, application.settings.public_url, "africastalking", "233240000302")
     await phone.enrol()
@@ -325,7 +325,7 @@ async def test_nothing_built_prints_a_secret(application: Application) -> None:
         *application.aggregators.values(), *(each.settings for each in application.aggregators.values()),
         application._door("operators", "mtn_momo"),
         *(each.settings for each in application.operators.values() if hasattr(each, "settings")),
-        application.redis, application.engine,
+        application.redis, application.store,
     ]  # fmt: skip
 
     def broken() -> None:

@@ -15,9 +15,10 @@ import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from ussd_app import embedded
+from ussd_app.clock import Clock
+from ussd_app.store import Store
 
 # A process of its own that joins the stores, says so, and waits for its end of input.
 PEER = """
@@ -74,13 +75,13 @@ def running(directory: Path) -> list[bool]:
 
 
 async def test_each_client_takes_its_url(stores: embedded.Stores) -> None:
-    """The URLs are what redis-py, SQLAlchemy and libpq expect, and there is room for 300 connections."""
+    """The URLs are what redis-py, our store and libpq expect, and there is room for 300 connections."""
     async with AsyncRedis.from_url(stores.redis_url) as redis:
         assert await redis.ping()
-    engine = create_async_engine(stores.database_url)
-    async with engine.connect() as connection:
-        assert await connection.scalar(text("SHOW max_connections")) == "300"
-    await engine.dispose()
+    store = Store(stores.database_url, Clock())
+    async with store.look() as connection:
+        assert (await connection.execute(text("SHOW max_connections"))).scalar_one() == "300"
+    await store.close()
     async with await psycopg.AsyncConnection.connect(stores.conninfo) as direct:
         assert direct.info.dbname == "postgres"
 

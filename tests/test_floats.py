@@ -8,7 +8,6 @@ import pytest
 from conftest import FakeClock
 from desk import AMA, Desk, ScriptedOperator, open_desk
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.errors import Reason
 from ussd_app.money import Money
@@ -17,6 +16,7 @@ from ussd_app.operators import Failed, Kind, Pending
 from ussd_app.orders import Placed, send_money
 from ussd_app.orders.steps import PayoutsPaused
 from ussd_app.payments import floats
+from ussd_app.store import Store
 from ussd_app.tables import audit, orders
 
 AKUA = Msisdn("+233200000001")
@@ -24,9 +24,9 @@ THERE = "float:telecel"
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk of two operators: Ama's, which collects, and Akua's, whose float is empty."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         other = ScriptedOperator(name="telecel", brand="Telecel", countries={"GH": AKUA.network})
         desk.payments.operators = {"scripted": desk.operator, "telecel": other}
         desk.orders.routes.operators = desk.payments.operators
@@ -36,7 +36,7 @@ async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIte
 
 async def put(desk: Desk, amount: str, account: str = THERE) -> bool:
     """A treasurer's booking."""
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         return await floats.put(connection, account, Money.of(amount, "GHS"), note="bank 4711", at=desk.clock.now())
 
 
@@ -50,7 +50,7 @@ async def send(desk: Desk, run: str = "run-1", recipient: Msisdn = AKUA, amount:
 
 async def alerts(desk: Desk) -> list[tuple[str, str]]:
     """What a person was told, in order."""
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         rows = await connection.execute(select(audit.c.detail).order_by(audit.c.id))
     return [(detail["what"], detail.get("left", "")) for detail in rows.scalars()]
 
@@ -133,7 +133,7 @@ async def test_the_same_run_is_the_same_order_even_where_the_float_has_gone(desk
     first = await send(desk)
     assert await put(desk, "-50") or True
     assert await send(desk) == first
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         assert len((await connection.execute(select(orders.c.id))).all()) == 1
 
 
@@ -152,9 +152,9 @@ async def test_what_an_operator_says_of_its_balance_is_kept_beside_the_ledger(de
     """The newest word; the ledger does not move by it."""
     await put(desk, "100")
     for amount in ("90", "95"):
-        async with desk.engine.begin() as connection:
+        async with desk.store.work() as connection:
             await floats.told(connection, desk.payments, "telecel", Kind.DISBURSEMENT, Money.of(amount, "GHS"))
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         shown = {each.account: each for each in await floats.show(connection, desk.payments, "GHS")}
     assert shown[THERE].held == Money.of(100, "GHS")
     assert shown[THERE].told == Money.of(95, "GHS")

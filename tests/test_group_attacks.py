@@ -45,12 +45,12 @@ async def test_what_waits_in_suspense_can_be_taken_back(desk: Desk, circle: Circ
     """No next cycle may ever come, and the group may be closed: whose money it is gets it, once."""
     susu = await running(circle)
     await pay(desk, susu, 2)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(groups_table).values(state="forming"))
     await desk.run(MINUTE)
     await susu.cash(2, 20)
     await susu.cash(4, 30)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(groups_table).values(state="closed"))
     quoted = await take_back.quote(desk.orders, phone(2), susu.group.id)
     assert isinstance(quoted, Own)
@@ -75,9 +75,8 @@ async def test_what_was_taken_back_from_suspense_is_not_allotted_again(desk: Des
 async def waiting(circle: Circle, count: int) -> None:
     """Until so many wait for what another holds, those who came first being first in turn."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(10), circle.engine.connect() as connection:
-        while (await connection.execute(text(query))).scalar_one() < count:
-            await connection.rollback()  # within a transaction the view stands still
+    async with asyncio.timeout(10), circle.store.look() as connection:
+        while (await connection.execute(text(query))).scalar_one() < count:  # noqa: ASYNC110 - Postgres tells nobody
             await asyncio.sleep(0.02)
 
 
@@ -85,12 +84,12 @@ async def test_a_new_cycle_and_a_late_job_do_not_wait_for_each_other(desk: Desk,
     """A second job of an order holds its row and wants the group, while whoever starts a cycle has the group."""
     susu = await running(circle)
     await pay(desk, susu, 2)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(text("UPDATE cycles SET state = 'closed'"))
         await connection.execute(update(groups_table).values(state="forming"))
     await desk.run(MINUTE)
     payment = (await desk.payment("collect")).id
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await books.lock(connection, susu.group.id)
         starting = asyncio.create_task(susu.start())
         await waiting(circle, 1)
@@ -159,7 +158,7 @@ async def test_an_advance_on_its_way_back_is_put_into_no_cycle(desk: Desk, circl
     await save(circle, group, "10")
     del desk.operator.states[Kind.DISBURSEMENT]
     await desk.run(HOUR)
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         paid = (await connection.execute(text("SELECT sum(paid) FROM cycles"))).scalar_one()
     assert paid == cedis(opened + 10).minor
     assert isinstance(await take(desk, group), Placed)
@@ -168,7 +167,7 @@ async def test_an_advance_on_its_way_back_is_put_into_no_cycle(desk: Desk, circl
 async def test_the_fund_covers_nobody_twice(circle: Circle) -> None:
     """Two requests for one pot are open, since clocks differ by an hour: the second finds nothing left to cover."""
     susu = await running(circle, short="cover", fine=200)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         fund, box = books.account(susu.group.id, books.FUND, cash=True), books.cash_box(susu.group.id)
         await books.move(circle.groups, connection, box, fund, cedis(1_000), "earlier fines", None)
     await susu.deadline()

@@ -11,7 +11,6 @@ from desk import Desk, open_desk
 from groups import Circle, circle, phone
 from rotating import Susu, cedis, run, running
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_money_attacks import SELDOM, Chaos, DyingClock, World
 
 from ussd_app.config import Settings
@@ -20,6 +19,7 @@ from ussd_app.groups.contributions import Booked
 from ussd_app.groups.payouts import Asked
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import airtime, contribution, payout, take_back
+from ussd_app.store import Store
 from ussd_app.tables import payments
 
 __all__ = ["circle"]
@@ -48,9 +48,9 @@ def clock() -> DyingClock:
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk that keeps the groups' deadlines, and tells everybody."""
-    async with open_desk(engine, database, clock, SELDOM) as desk:
+    async with open_desk(store, database, clock, SELDOM) as desk:
         yield desk
 
 
@@ -158,7 +158,7 @@ async def simulate(desk: Desk, circle: Circle, clock: DyingClock, seed: int, ste
     }  # fmt: skip
     susu = await running(circle, 6, **rules)
     await Life(Chaos(desk, world, clock, chance), susu).live(steps)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         assert (await connection.execute(PENDING)).scalar_one() == 0
         unknown = set((await connection.execute(select(payments.c.id).where(payments.c.state == "parked"))).scalars())
         # What nobody could find out in three days a person books, whatever it was.

@@ -11,7 +11,7 @@ from uuid import uuid4
 from border import PIN, Border, Thumb, border, real
 from groups import circle, phone
 from rotating import cedis
-from sqlalchemy import event, text
+from sqlalchemy import text
 from test_daily import found as daily
 from test_daily_payout import desk
 
@@ -88,7 +88,7 @@ async def test_whoever_leaves_takes_what_is_theirs_with_a_pin_and_a_sim_of_old(b
     group = await border.circle.found(6)
     await border.secured(4)
     await contributions.book_cash(border.circle.groups, uuid4().hex, phone(3), group.id, 4, cedis(50))
-    async with border.circle.engine.begin() as connection:
+    async with border.circle.store.work() as connection:
         await connection.execute(text("UPDATE subscribers SET sim_changed_at = :at"), {"at": border.circle.clock.now()})
     before = await border.state()
     for given, why in ((Pin("0000"), "PinWrong"), (Pin(PIN), "SimChanged")):
@@ -199,13 +199,13 @@ async def test_a_code_of_others_says_what_a_wrong_one_says(border: Border) -> No
 async def test_a_swap_on_a_day_that_cannot_be_stops_no_vote(border: Border) -> None:
     """An answer of the year 9999 counts as a change, and breaks nothing."""
     for number, day in enumerate((date(9999, 12, 31), date.min), 1):
-        async with border.circle.engine.begin() as connection:
+        async with border.circle.store.work() as connection:
             await connection.execute(
                 text("INSERT INTO sim_checks (request_id, msisdn, asked_at) VALUES (:id, :who, :at)"),
                 {"id": f"q{number}", "who": phone(number), "at": border.circle.clock.now()},
             )
         await border.services.sims.keep_answer(SimAnswer(f"q{number}", day))
-    async with border.circle.engine.connect() as connection:
+    async with border.circle.store.look() as connection:
         found = [await trust(connection, phone(number), border.circle.clock.now()) for number in (1, 2)]
     assert found == ["changed", "trusted"]
 
@@ -263,10 +263,7 @@ async def test_an_endless_dial_string_is_not_walked_to_its_end(border: Border) -
     await border.circle.cycle(group, 5)
     sent: list[str] = []
 
-    def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
-        sent.append(statement)
-
-    event.listen(border.circle.engine.sync_engine, "before_cursor_execute", count)
+    border.circle.store.heard = sent.append
     assert (await border.thumb(1).dial("2", "3", *["1"] * 300)).startswith("CON ")
-    event.remove(border.circle.engine.sync_engine, "before_cursor_execute", count)
+    border.circle.store.heard = None
     assert 91 < len(sent) < 91 * 4

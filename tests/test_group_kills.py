@@ -11,7 +11,6 @@ from uuid import UUID
 import pytest
 from groups import phone
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_kills import POINTS
 from town import Town, open_town
 
@@ -21,6 +20,7 @@ from ussd_app.groups import founding, invites
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import Placed, airtime, contribution, daily_payout
+from ussd_app.store import Store
 from ussd_app.tables import payments
 
 SAVERS = range(2, 8)
@@ -38,9 +38,9 @@ HELD = text("SELECT name, credits_posted - debits_posted AS held FROM accounts W
 
 
 @pytest.fixture
-async def town(engine: AsyncEngine, database: str, redis_url: str) -> AsyncIterator[Town]:
+async def town(store: Store, database: str, redis_url: str) -> AsyncIterator[Town]:
     """A town whose handsets approve every prompt."""
-    async with open_town(engine, database, redis_url, MTN_SMS_PARTS_PER_SECOND="500") as town:
+    async with open_town(store, database, redis_url, MTN_SMS_PARTS_PER_SECOND="500") as town:
         yield town
 
 
@@ -113,7 +113,7 @@ async def agree(town: Town, rounds: int) -> None:
     each = rounds * len(SAVERS)
     books = (await town.http.get(f"{town.url}/sandbox/books")).json()
     moved = [m for m in books["operators"]["mtn_momo"]["movements"] if m["status"] == "succeeded"]
-    async with town.engine.connect() as connection:
+    async with town.store.look() as connection:
         made = select(payments.c.id, payments.c.amount, payments.c.operator).where(payments.c.state == "succeeded")
         rows = (await connection.execute(made)).all()
         held = {row.name: row.held for row in await connection.execute(HELD)}

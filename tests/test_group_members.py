@@ -81,7 +81,7 @@ async def test_nobody_is_in_more_groups_than_allowed(circle: Circle) -> None:
         *(found(groups, f"run-{number}") for number in range(4)), invites.join(groups, AMA, "Ama", made.code)
     )
     assert sum(result == Refused("too_many_groups", {"most": 3}) for result in tried) == 2
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         theirs = await members.mine(connection, AMA)
     assert len(theirs) == 3
     founded = next(place for place in theirs if place.role == "chair")
@@ -126,7 +126,7 @@ async def test_invitations_end_after_a_week(circle: Circle) -> None:
     circle.clock.advance(1)
     assert await invites.join(circle.groups, phone(41), "Yaw", code) is None
     assert await invites.join(circle.groups, NEW, "Yaw", bound.code) is None
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert await invites.open_code(circle.groups, connection, group.id) is None
     assert await invites.renew_open_code(circle.groups, ESI, group.id) == Refused("not_officer")
 
@@ -194,7 +194,7 @@ async def test_the_chair_gives_offices_and_shares_while_the_group_is_forming(cir
     await circle.cycle(group, 4)
     assert await appoint(AMA, 3, "treasurer") == "running"
     assert await members.set_slots(circle.groups, AMA, group.id, 4, 1) == Refused("running")
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(groups_table).values(state="forming"))
     assert await appoint(AMA, 3, "treasurer") == "running"  # between two cycles, where there may be money
     assert isinstance(await members.set_slots(circle.groups, AMA, group.id, 4, 1), members.Changed)
@@ -234,7 +234,7 @@ async def test_the_last_officer_stays_until_there_is_another(circle: Circle) -> 
         assert isinstance(await departures.leave(circle.groups, phone(number), group.id), departures.Left)
     assert await departures.leave(circle.groups, AMA, group.id) == Refused("last_officer")
     assert isinstance(await departures.leave(circle.groups, phone(4), group.id), departures.Left)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         cash = books.account(group.id, books.FUND, cash=True)
         await books.move(circle.groups, connection, books.cash_box(group.id), cash, SHARE, "a fine", None)
     assert await departures.leave(circle.groups, AMA, group.id) == Refused("savings")
@@ -251,10 +251,10 @@ async def test_a_saver_leaves_with_nothing_left_behind(circle: Circle, *, cash: 
     }  # fmt: skip
     theirs = books.account(group.id, books.member_part(saver.id), cash=cash)
     ways = [("float:scripted", theirs), (theirs, "float:scripted")]
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(insert(cycles).values(row))
     for answer, (debit, credit) in zip([Refused("savings"), departures.Left(Money(0, "GHS"))], ways, strict=True):
-        async with circle.engine.begin() as connection:
+        async with circle.store.work() as connection:
             await books.move(circle.groups, connection, debit, credit, SHARE, "savings", None)
         assert await departures.leave(circle.groups, phone(4), group.id) == answer
 
@@ -263,7 +263,7 @@ async def test_a_closed_group_lets_nobody_in(circle: Circle) -> None:
     """Its codes are as wrong as any other; its rules stay readable."""
     group = await circle.found(2)
     code = await a_code(circle, group)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(groups_table).values(state="closed"))
         assert (await connection.execute(select(group_rules.c.version))).scalars().all() == [1]
     assert await invites.preview(circle.groups, NEW, code) is None

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lives import MEMBERS, RARE, Life
 from rotating import FLOAT, found, run
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import ledger
 from ussd_app.errors import Reason
 from ussd_app.groups import books, savings, takeouts
 from ussd_app.groups.model import Refused
 from ussd_app.groups.takeouts import TakeOut
+from ussd_app.store import Look
 
 __all__ = ["circle"]
 
@@ -32,7 +32,7 @@ class Savers(Life):
         """A saver takes out a cycle, or all that are complete."""
         which: int | Literal["complete"] = "complete" if chance > RARE else 1 + chance % 4
         circle, number = self.susu.circle, self.number(who)
-        async with circle.engine.begin() as connection:
+        async with circle.store.work() as connection:
             await books.lock(connection, self.susu.group.id)
             group, taker = self.susu.group, phone(number)
             offer = await savings.offer(circle.groups, connection, group, taker, which, 1)
@@ -62,7 +62,7 @@ class Savers(Life):
             return
         out, hold = self.ends.pop(which % len(self.ends))
         groups = self.susu.circle.groups
-        async with groups.engine.begin() as connection:
+        async with groups.store.work() as connection:
             await books.lock(connection, out.group_id)
             await resolve(connection, hold, reason="end", at=groups.clock.now())
             if resolve == ledger.post:
@@ -79,7 +79,7 @@ class Savers(Life):
             return
         out = self.given_up.pop(which % len(self.given_up))
         groups, before = self.susu.circle.groups, await self.sums()
-        async with groups.engine.begin() as connection:
+        async with groups.store.work() as connection:
             await books.lock(connection, out.group_id)
             await self.susu.book_late(connection, _own(out), out.payable.wallet, out.order_id)
             await takeouts.late(groups, connection, out)
@@ -88,7 +88,7 @@ class Savers(Life):
         assert before["cash"] - after["cash"] in {0, out.payable.cash.minor}
         self.wallet, self.box = after["wallet"], after["cash"]
 
-    async def agree(self, connection: AsyncConnection, held: dict[str, int]) -> None:
+    async def agree(self, connection: Look, held: dict[str, int]) -> None:
         """The cycles of each saver divide just what stands in their accounts."""
         for number in range(1, self.people + 1):
             member = await self.susu.circle.member(self.susu.group, number)

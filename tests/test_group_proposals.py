@@ -29,7 +29,7 @@ async def ask(
     """A member asks for the pot to be paid to another."""
     who = (await circle.member(group, asked_by)).id
     paid = (await circle.member(group, payee)).id if payee else None
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         return await proposals.open(
             circle.groups, connection, run or uuid4().hex, group, "payout", consent, who, payee=paid, amount=POT
         )
@@ -47,13 +47,13 @@ async def vote(
 ) -> Any:  # noqa: ANN401 - any outcome
     """Member ``number`` dials the code."""
     who = phone(number) if isinstance(number, int) else number
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         return await proposals.vote(circle.groups, connection, who, proposal.code, approves=approves, sim=sim)
 
 
 async def who_waits(circle: Circle, count: int = 5) -> set[int]:
     """The numbers of those who have something to decide."""
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         return {n for n in range(1, count + 1) if await proposals.waiting(circle.groups, connection, phone(n))}
 
 
@@ -318,5 +318,5 @@ async def holders(circle: Circle, group: Group) -> list[int]:
         member.id: member.number for member in [await circle.member(group, n) for n in range(1, 6)]
     }
     query = rounds.select().join(cycles, cycles.c.id == rounds.c.cycle_id).where(cycles.c.group_id == group.id)
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         return [people[row.beneficiary] for row in await connection.execute(query.order_by(rounds.c.number))]

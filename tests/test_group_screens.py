@@ -81,7 +81,7 @@ async def test_whatever_anybody_is_called_every_screen_fits_and_says_it(border: 
     for number, called in enumerate(names, 1):
         await border.circle.change(group, number, name=called)
     for number in (2, 4, 8):
-        async with border.circle.engine.begin() as connection:
+        async with border.circle.store.work() as connection:
             said = {"name": names[number - 1], "language": language}
             await connection.execute(text("UPDATE subscribers SET name = :name, language = :language"), said)
             await connection.execute(text("UPDATE groups SET name = :name"), {"name": said["name"]})

@@ -44,7 +44,7 @@ async def ask(post: Post, group: Group, consent: Policy, payee: int | None = Non
     """Esi (3) asks for something."""
     esi = (await post.circle.member(group, 3)).id
     paid = (await post.circle.member(group, payee)).id if payee else None
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         found = await proposals.open(
             post.groups, connection, uuid4().hex, group, kind, consent, esi, payee=paid, amount=cedis(250), cash=NOTHING
         )
@@ -94,7 +94,7 @@ async def test_home_shows_what_awaits_ones_own_vote(post: Post) -> None:
             assert (waiting == Waiting(proposal.code, "payout")) == (person.id in entitled)
     post.circle.clock.advance(60)
     newest = await ask(post, group, Policy(percent=50))
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await proposals.vote(post.groups, connection, phone(5), newest.code, approves=True, sim="trusted")
     assert (await home.home(post.groups, phone(4))).waiting == Waiting(newest.code, "payout")
     assert (await home.home(post.groups, phone(5))).waiting != Waiting(newest.code, "payout")
@@ -167,7 +167,7 @@ async def test_my_turn_and_my_balance(post: Post) -> None:
     await cycles.start(post.groups, "start", phone(1), group.id)
     await pay(post, group, 4, 130)
     yaw = await post.circle.member(group, 4)
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         overview = await views.overview(post.groups, phone(4), group.id)
         assert overview is not None
         assert overview.round is not None
@@ -290,7 +290,7 @@ async def crowd(post: Post, members: int, others: int) -> UUID:
         for person in people
         if person["group_id"] == turn["group_id"]
     ]
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await connection.execute(insert(groups_table), made)
         await connection.execute(insert(group_rules), agreed)
         await connection.execute(insert(memberships), people)
@@ -306,7 +306,7 @@ async def crowd(post: Post, members: int, others: int) -> UUID:
 async def test_home_and_lists_take_three_queries_at_most(post: Post) -> None:
     """With 1,000 members in a group and fifty groups of one person; home takes one."""
     group = await crowd(post, members=1_000, others=49)
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await connection.execute(update(memberships).where(memberships.c.number > 900).values(state="left"))
     with post.counted() as sent:
         assert (await home.home(post.groups, phone(1))).due is not None

@@ -9,11 +9,11 @@ import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import history
 from ussd_app.orders.history import Favourite
+from ussd_app.store import Store
 from ussd_app.tables import groups, orders
 
 ESI = Msisdn("+233240000003")
@@ -24,9 +24,9 @@ numbers = count(10_000_000)
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk on a database of its own."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 
@@ -39,7 +39,7 @@ async def ordered(desk: Desk, **given: Any) -> str:  # noqa: ANN401 - columns of
         "recipient": KOFI, "language": "en", "amount": 5_000, "fee": 0, "currency": "GHS", "details": MONEY,
         "created_at": now, "finished_at": now,
     }  # fmt: skip
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         await connection.execute(insert(orders).values(values | given))
     return code
 
@@ -90,7 +90,7 @@ async def test_what_is_long_ago_is_no_favourite(desk: Desk) -> None:
 
 async def test_money_of_a_group_is_seen_by_whom_it_reaches(desk: Desk) -> None:
     """Whoever asked for it has neither sent nor received it, and has no payment on its way."""
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         group, now = uuid4(), desk.clock.now()
         made = {"kind": "daily", "name": "SUSU", "currency": "GHS", "state": "running", "rules_version": 1}
         await connection.execute(insert(groups).values(id=group, created_at=now, run="founded", **made))

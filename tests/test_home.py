@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from groups import Circle, circle, phone  # noqa: F401 - a fixture
-from sqlalchemy import event, insert
+from sqlalchemy import insert
 
 from ussd_app.actions import Call, Services, account, main
 from ussd_app.actions.account import NoGroups, NoticesOff, NoticesOn
@@ -34,9 +34,9 @@ class Books:
     circle: Circle
 
     @property
-    def engine(self) -> Any:  # noqa: ANN401 - the circle's
+    def store(self) -> Any:  # noqa: ANN401 - the circle's
         """Where orders are kept."""
-        return self.circle.engine
+        return self.circle.store
 
     @property
     def clock(self) -> Any:  # noqa: ANN401 - the circle's
@@ -52,10 +52,10 @@ class Books:
 def services(circle: Circle) -> Services:
     """What the home flow calls."""
     groups = circle.groups
-    people = Subscribers(circle.engine, groups.messages, circle.clock, (b"k" * 32,))
-    sims = Sims(circle.engine, groups.jobs, None, circle.clock, (b"s" * 32,))
+    people = Subscribers(circle.store, groups.messages, circle.clock, (b"k" * 32,))
+    sims = Sims(circle.store, groups.jobs, None, circle.clock, (b"s" * 32,))
     orders = cast("Orders", Books(circle))
-    guesses = Guesses(circle.engine, circle.clock)
+    guesses = Guesses(circle.store, circle.clock)
     return Services(groups.settings, circle.clock, orders, groups, people, sims, guesses, languages=dict, bundles=dict)
 
 
@@ -69,13 +69,9 @@ def call(services: Services, imsi: str | None = None, msisdn: Msisdn | None = ES
 def counted(circle: Circle) -> Iterator[list[str]]:
     """The statements that are sent meanwhile."""
     sent: list[str] = []
-
-    def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
-        sent.append(statement)
-
-    event.listen(circle.engine.sync_engine, "before_cursor_execute", count)
+    circle.store.heard = sent.append
     yield sent
-    event.remove(circle.engine.sync_engine, "before_cursor_execute", count)
+    circle.store.heard = None
 
 
 async def dialled(services: Services, imsi: str | None = None) -> Overview:
@@ -107,7 +103,7 @@ async def _ask(circle: Circle, group: Any) -> None:  # noqa: ANN401 - a UUID
     (chair, payee, esi) = [(await circle.member(found, number)).id for number in (1, 5, 3)]
     cycle, round_ = uuid4(), uuid4()
     policy = {"count": 2, "percent": 0, "roles": ["chair", "secretary", "treasurer"], "members": [], "veto": True}
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(
             insert(cycles).values(
                 id=cycle, group_id=group, number=1, state="open", share=5_000, rules_version=1, started_at=now
@@ -132,14 +128,14 @@ async def test_another_sim_is_told_to_every_group_once(circle: Circle, services:
         await dialled(services, imsi)
     for group in groups:
         assert await circle.kinds(group) == ["sim_changed"]
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert await trust(connection, ESI, circle.clock.now()) == "changed"
 
 
 async def test_the_sim_of_the_first_dial_is_remembered(circle: Circle, services: Services) -> None:
     """Whoever registers is known by it at once."""
     assert await main.register(call(services, OLD), "Esi Mensah", "en") == Registered("Esi", "en")
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert await trust(connection, ESI, circle.clock.now()) == "unknown"  # the first sight proves nothing yet
 
 

@@ -107,10 +107,10 @@ async def application(
     later = LaterClock()
     # Notices and reminders wait for a worker that looks.
     application = Application(load(Settings), later, read_menus=load_menus, schedule=schedule, tend=EVERY_SECOND)
-    await keep(application.engine, later)
+    await keep(application.store, later)
     async with served(application, port):
         seals = Seals(application.settings.secret_keys, voucher_sms.PURPOSE)
-        await voucher_sms.stock(application.engine, seals, "wifi-day", ["user ama7 pass 4711"], later.now())
+        await voucher_sms.stock(application.store, seals, "wifi-day", ["user ama7 pass 4711"], later.now())
         yield application
 
 
@@ -137,7 +137,7 @@ async def served(application: Application, port: int, *, works: bool = True) -> 
 async def balance(application: Application, account: str) -> Decimal:
     """Debits less credits of ``name:currency``, in major units."""
     name, currency = account.rsplit(":", 1)
-    async with application.engine.connect() as connection:
+    async with application.store.look() as connection:
         sums = await ledger.sums(connection, name, currency)
     return Money(sums.debits_posted - sums.credits_posted, currency).decimal
 
@@ -150,7 +150,7 @@ async def agree(application: Application, http: httpx.AsyncClient) -> None:
         ours = {paying.float_account(name, kind) for kind in (Kind.COLLECTION, Kind.DISBURSEMENT)}
         held = [await balance(application, f"{account}:{currency}") for account in ours]
         assert Decimal(books[name]["balances"].get(currency, "0")) == sum(held), name
-    async with application.engine.connect() as connection:
+    async with application.store.look() as connection:
         assert set((await ledger.imbalance(connection)).values()) <= {0}
 
 
@@ -160,16 +160,16 @@ def phones(application: Application, redis: Redis, http: httpx.AsyncClient, worl
     assert isinstance(later, LaterClock)
 
     async def advance(by: timedelta) -> None:
-        await move(application.engine, redis, later, by)
-        await settle(application.engine, later)
+        await move(application.store, redis, later, by)
+        await settle(application.store, later)
 
     async def fund(operator: str, amount: Decimal) -> None:
         account, money = application.payments.float_account(operator, Kind.DISBURSEMENT), CURRENCIES[settings.country]
-        async with application.engine.begin() as connection:
+        async with application.store.work() as connection:
             await floats.put(connection, account, Money.of(amount, money), note="a bank", at=later.now())
 
     async def decide(code: str, receipt: str | None) -> None:
-        async with application.engine.connect() as connection:
+        async with application.store.look() as connection:
             row = await treasury.named(connection, code)
         assert await application.orders.decide(row["id"], Decision("a treasurer", receipt)) is None
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 from town import Town, open_town
 
 from ussd_app.app import Application
@@ -16,6 +15,7 @@ from ussd_app.config import Settings, load
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import Placed, send_money
+from ussd_app.store import Store
 
 PAYMENTS = 12
 REFUSED = 4  # every so many-th goes to somebody who cannot receive, and is refunded
@@ -44,9 +44,9 @@ CANNOT_RECEIVE = Msisdn("+233240009999")
 
 
 @pytest.fixture
-async def town(engine: AsyncEngine, database: str, redis_url: str) -> AsyncIterator[Town]:
+async def town(store: Store, database: str, redis_url: str) -> AsyncIterator[Town]:
     """A town whose handsets approve every prompt."""
-    async with open_town(engine, database, redis_url, MTN_SMS_PARTS_PER_SECOND="500") as town:
+    async with open_town(store, database, redis_url, MTN_SMS_PARTS_PER_SECOND="500") as town:
         yield town
 
 
@@ -130,7 +130,7 @@ async def test_a_contradiction_and_a_persons_word_are_booked_once(town: Town, mo
     await town.until(f"SELECT count(*) = {doubted} FROM payments WHERE state = 'parked'", 120)
     await town.until("SELECT NOT EXISTS (SELECT FROM payments WHERE final_at IS NULL AND state <> 'parked')", 120)
     alerts = "SELECT count(*) FROM audit WHERE detail ->> 'what' = 'a callback says paid, the operator says failed'"
-    async with town.engine.connect() as connection:
+    async with town.store.look() as connection:
         assert (await connection.execute(text(alerts))).scalar_one() == doubted
         ids = (await connection.execute(text("SELECT id::text FROM payments WHERE state = 'parked'"))).scalars().all()
     for point, payment in zip(("decide.before_commit", "decide.in_commit", "decide.after_commit"), ids, strict=False):
@@ -144,7 +144,7 @@ async def test_a_contradiction_and_a_persons_word_are_booked_once(town: Town, mo
         ("still_waiting", "not_delivered", "money_refunded"), doubted
     )
     decided = "SELECT count(*) FROM audit WHERE event = 'decided'"
-    async with town.engine.connect() as connection:
+    async with town.store.look() as connection:
         assert (await connection.execute(text(decided))).scalar_one() == doubted
     town.end(successor)
 

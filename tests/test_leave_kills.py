@@ -11,7 +11,6 @@ import httpx2 as httpx
 import pytest
 from groups import phone
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 from town import HERE, Town, free_port, open_town, until_ready
 
 from ussd_app.app import Application
@@ -19,6 +18,7 @@ from ussd_app.config import Settings, load
 from ussd_app.groups import cycles, founding, invites
 from ussd_app.money import Money
 from ussd_app.orders import Placed, contribution
+from ussd_app.store import Store
 from ussd_app.tables import memberships, orders
 
 PIN = "2580"
@@ -29,9 +29,9 @@ GONE = {"place.in_commit": False, "leave.in_commit": False, "leave.after_commit"
 
 
 @pytest.fixture
-async def town(engine: AsyncEngine, database: str, redis_url: str) -> AsyncIterator[Town]:
+async def town(store: Store, database: str, redis_url: str) -> AsyncIterator[Town]:
     """A town whose SMS are quick."""
-    async with open_town(engine, database, redis_url, MTN_SMS_PARTS_PER_SECOND="500") as town:
+    async with open_town(store, database, redis_url, MTN_SMS_PARTS_PER_SECOND="500") as town:
         yield town
 
 
@@ -76,7 +76,7 @@ async def dying(town: Town, point: str) -> tuple["subprocess.Popen[bytes]", str]
 
 async def stands(town: Town) -> tuple[str, int]:
     """Whether the leaver is a member, and how many orders bring them their own."""
-    async with town.engine.connect() as connection:
+    async with town.store.look() as connection:
         member = select(memberships.c.state).where(memberships.c.msisdn == LEAVER)
         ordered = select(orders.c.id).where(orders.c.kind == "take_back")
         found = (await connection.execute(ordered)).all()

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ussd_app import ledger
+from ussd_app.clock import Clock
 from ussd_app.ledger import Insufficient, Sums
 from ussd_app.money import Money
+from ussd_app.store import Look, Store, Work
 from ussd_app.tables import accounts, transfers
 
 AT = datetime(2026, 3, 3, tzinfo=UTC)
@@ -27,19 +28,19 @@ def cedis(amount: int) -> Money:
     return Money.of(amount, "GHS")
 
 
-async def fund(connection: AsyncConnection, account: str, amount: int) -> None:
+async def fund(connection: Work, account: str, amount: int) -> None:
     """Money from the float into an account of ours."""
     await ledger.move(connection, "float:x", account, cedis(amount), order=None, reason="fund", at=AT)
 
 
-async def hold(connection: AsyncConnection, amount: int, debit: str = "suspense") -> UUID | Insufficient:
+async def hold(connection: Work, amount: int, debit: str = "suspense") -> UUID | Insufficient:
     """A pending payout."""
     return await ledger.hold(connection, debit, "float:x", cedis(amount), order=None, reason="out", at=AT)
 
 
-async def test_a_pending_debit_cannot_be_spent_twice_and_a_pending_credit_not_yet(engine: AsyncEngine) -> None:
+async def test_a_pending_debit_cannot_be_spent_twice_and_a_pending_credit_not_yet(store: Store) -> None:
     """Reserved money is gone for everyone else, promised money is nobody's."""
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         await fund(connection, "suspense", 10)
         assert isinstance(await hold(connection, 7), UUID)
         assert await hold(connection, 4) == Insufficient("suspense")
@@ -49,9 +50,9 @@ async def test_a_pending_debit_cannot_be_spent_twice_and_a_pending_credit_not_ye
         assert await ledger.sums(connection, "suspense", "GHS") == Sums(0, 1000, 1000, 10_000)
 
 
-async def test_a_hold_is_posted_or_voided_once(engine: AsyncEngine) -> None:
+async def test_a_hold_is_posted_or_voided_once(store: Store) -> None:
     """The second resolution is refused by the database, and changes no sum."""
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         await fund(connection, "suspense", 10)
         kept, given_up = await hold(connection, 6), await hold(connection, 4)
         assert isinstance(kept, UUID)
@@ -63,9 +64,9 @@ async def test_a_hold_is_posted_or_voided_once(engine: AsyncEngine) -> None:
     for again in (ledger.post, ledger.void):
         for pending in (kept, given_up):
             with pytest.raises(IntegrityError):
-                async with engine.begin() as connection:
+                async with store.work() as connection:
                     await again(connection, pending, reason="again", at=AT)
-    async with engine.connect() as connection:
+    async with store.look() as connection:
         assert await ledger.sums(connection, "suspense", "GHS") == before
         assert await ledger.imbalance(connection) == {"GHS": 0}
 
@@ -85,38 +86,38 @@ async def test_a_hold_is_posted_or_voided_once(engine: AsyncEngine) -> None:
         f"{FORGED} 'post', debit_account, credit_account, amount, currency, id, NULL, 'not pending', at FROM transfers",
     ],
 )
-async def test_sql_by_hand_cannot_break_the_books(engine: AsyncEngine, statement: str) -> None:
+async def test_sql_by_hand_cannot_break_the_books(store: Store, statement: str) -> None:
     """What a person types into psql is refused as well."""
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         await fund(connection, "suspense", 10)
     with pytest.raises(DBAPIError):
-        async with engine.begin() as connection:
+        async with store.work() as connection:
             await connection.execute(text(statement))
-    async with engine.connect() as connection:
+    async with store.look() as connection:
         assert await ledger.sums(connection, "suspense", "GHS") == Sums(0, 1000, 0, 0)
 
 
 def _debit(url: str, count: int, results: "multiprocessing.Queue[int]") -> None:
     """In a process of its own: try parallel debits of 100, and say how many went through."""
 
-    async def one(engine: AsyncEngine) -> bool:
-        async with engine.begin() as connection:
+    async def one(store: Store) -> bool:
+        async with store.work() as connection:
             return isinstance(await hold(connection, 100), UUID)
 
     async def every() -> int:
-        engine = create_async_engine(url, pool_size=10)
-        done = sum(await asyncio.gather(*(one(engine) for _ in range(count))))
-        await engine.dispose()
+        store = Store(url, Clock(), connections=10)
+        done = sum(await asyncio.gather(*(one(store) for _ in range(count))))
+        await store.close()
         return done
 
     results.put(asyncio.run(every()))
 
 
 async def test_a_hundred_parallel_debits_from_two_processes_spend_a_thousand_exactly(
-    engine: AsyncEngine, database: str
+    store: Store, database: str
 ) -> None:
     """100 debits of 100 on 1,000 from two processes: exactly ten."""
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         await fund(connection, "suspense", 1000)
     spawn = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[int] = spawn.Queue()
@@ -127,7 +128,7 @@ async def test_a_hundred_parallel_debits_from_two_processes_spend_a_thousand_exa
     for worker in workers:
         worker.join()
     assert sum(done) == 10
-    async with engine.connect() as connection:
+    async with store.look() as connection:
         assert (await ledger.sums(connection, "suspense", "GHS")).debits_pending == 100_000
 
 
@@ -144,13 +145,11 @@ steps = st.lists(
 
 @given(steps=steps)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_any_sequence_keeps_sums_equal_to_rows(
-    engine: AsyncEngine, steps: list[tuple[str, int, int, int]]
-) -> None:
+async def test_any_sequence_keeps_sums_equal_to_rows(store: Store, steps: list[tuple[str, int, int, int]]) -> None:
     """Whatever is tried, stored sums equal recomputed ones, no floor is broken and a pending resolves once."""
     names = [f"float:{uuid4()}", *(f"group:{uuid4()}" for _ in range(3))]
     pending: list[UUID] = []
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         for what, debit, credit, amount in steps:
             if what in {"move", "hold"} and debit != credit:
                 call: Callable[..., object] = ledger.move if what == "move" else ledger.hold
@@ -167,7 +166,7 @@ async def test_any_sequence_keeps_sums_equal_to_rows(
         assert set((await ledger.imbalance(connection)).values()) <= {0}
 
 
-async def _stored_equals_recomputed(connection: AsyncConnection, name: str) -> None:
+async def _stored_equals_recomputed(connection: Look, name: str) -> None:
     account = (
         await connection.execute(select(accounts.c.id, accounts.c.floor).where(accounts.c.name == name))
     ).one_or_none()

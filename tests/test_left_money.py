@@ -50,7 +50,7 @@ async def go(desk: Desk, group: Group, msisdn: Msisdn, run_: str = "run-1") -> L
 async def remove(circle: Circle, group: Group, number: int = SAVER) -> None:
     """A member is no longer one, by whatever vote."""
     member = await circle.member(group, number)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await books.lock(connection, group.id)
         await departures.remove(circle.groups, connection, await circle.group(group), member)
 
@@ -58,7 +58,7 @@ async def remove(circle: Circle, group: Group, number: int = SAVER) -> None:
 async def advance(circle: Circle, group: Group, number: int, amount: str) -> str:
     """Something they have paid in and owe nothing for; the part of the books it is in."""
     part = books.member_part((await circle.member(group, number)).id)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         account, now = books.account(group.id, part), circle.clock.now()
         await ledger.move(connection, "float:scripted", account, cedis(amount), order=None, reason="ahead", at=now)
     return part
@@ -163,7 +163,7 @@ async def test_what_waits_in_suspense_is_shown_and_taken(desk: Desk, circle: Cir
     """It came when no cycle ran, from somebody who has left since."""
     susu = await running(circle, 5)
     await circle.change(susu.group, SAVER, state="left")
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(groups_table).values(state="forming"))
     await susu.pay(SAVER, 30)
     assert await shows(desk, YAW) == ("ADEHYE", ("30.00", "0.00", "0.00"))
@@ -226,13 +226,13 @@ async def test_who_collects_no_more_keeps_what_they_have_earned(desk: Desk, circ
     desk.operator.states[Kind.DISBURSEMENT] = Failed(Reason.PARTY_NOT_FOUND)
     assert await back(desk, group, CHAIR) == TakenBack(cedis("10"), cedis("0"))
     secretary = await circle.member(group, 2)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await books.lock(connection, group.id)
         now = circle.clock.now()
         assert await members.assign(circle.groups, connection, group, secretary, "chair", now)
     await desk.run(60)
     assert await held(desk, group, books.COMMISSION) == "0.00"
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         theirs = [await own.find(circle.groups, connection, group, phone(number), 1) for number in (1, 2)]
     assert isinstance(theirs[0], Own)
     assert (theirs[0].wallet, theirs[1]) == (cedis("10"), Refused("nothing"))
@@ -254,10 +254,10 @@ async def test_what_did_not_arrive_pays_what_fell_due_meanwhile(desk: Desk, circ
     circle.clock.advance((turn.due_at - circle.clock.now()).total_seconds())
     await cycles.due(circle.groups, turn.id)
     member = await circle.member(susu.group, SAVER)
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert (await owed.expected(connection, susu.group, member)) == cedis("50")
     await desk.run(60)
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert (await owed.expected(connection, susu.group, member)) == cedis("20")
     assert await held(desk, susu.group, books.member_part(member.id)) == "0.00"
 

@@ -22,7 +22,7 @@ async def test_whoever_is_removed_is_told_what_is_theirs_and_how_to_take_it(post
         "ADEHYE has ended your membership. GHS 95.00 in it is yours: dial *920*55# to take it."
     )
     assert (await post.told(event))[2] == "member_removed"
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await connection.execute(update(subscribers).where(subscribers.c.msisdn == phone(4)).values(language="fr"))
     event = await post.happened(group, "removed", member=yaw.id, kept=9_500)
     assert (await post.text(4, event)).endswith("GHS 95,00 y sont à vous : composez *920*55# pour les prendre.")
@@ -40,7 +40,7 @@ async def test_cash_of_ones_own_is_asked_of_whoever_keeps_the_box(post: Post) ->
     assert await post.told(event) == {3: "own_cash_due", 4: "own_cash"}
     assert (await post.text(4, event)).startswith("GHS 15.00 of your own from ADEHYE is yours in cash: ask Esi for it.")
     assert await post.text(3, event) == (f"ADEHYE: please hand GHS 15.00 in cash to Yaw: it is their own. Ref {CODE}")
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await connection.execute(update(memberships).where(memberships.c.role == "treasurer").values(role="member"))
     event = await post.happened(group, "taken_back", **given | {"code": "48215045"})
     assert await post.told(event) == {1: "own_cash_due", 4: "own_cash"}

@@ -9,14 +9,15 @@ import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, Outbox, open_desk
 from sqlalchemy import insert, update
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from ussd_app.clock import Clock
 from ussd_app.config import Settings
 from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Placed, TooFast, Wanted
+from ussd_app.store import Store
 from ussd_app.subscribers import Level, Subscribers
 from ussd_app.tables import groups, orders
 
@@ -25,9 +26,9 @@ DAY = 24 * HOUR
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk on a database of its own."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 
@@ -51,7 +52,7 @@ async def pay(desk: Desk, recipient: Msisdn = KOFI, amount: str = "1") -> Placed
 async def test_whoever_sets_a_pin_may_move_more(desk: Desk) -> None:
     """2,000 at once and 5,000 a day; with a PIN 5,000 and 20,000. A PIN never makes it less."""
     assert await pay(desk, amount="2000.01") == LimitReached(Money.of(2000, "GHS"))
-    people = Subscribers(desk.engine, Outbox(), desk.clock, (b"k" * 32,))  # type: ignore[arg-type]  # an outbox for Messages
+    people = Subscribers(desk.store, Outbox(), desk.clock, (b"k" * 32,))  # type: ignore[arg-type]  # an outbox for Messages
     ama = await people.register(AMA, "Ama", "en")
     assert ama.level is Level.REGISTERED
     assert await pay(desk, amount="2000.01") == LimitReached(Money.of(2000, "GHS"))
@@ -77,7 +78,7 @@ async def test_an_hour_sees_so_many_payments(desk: Desk) -> None:
     desk.clock.advance(29 * 60 + 1)
     assert await desk.orders.refuses(Wanted("send_money", AMA, Money.of(1, "GHS"), KOFI)) == TooFast(1)
     assert await desk.orders.refuses(Wanted("send_money", KOFI, Money.of(1, "GHS"), AMA)) is None
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         await connection.execute(update(orders).values(state="failed"))
     assert isinstance(await pay(desk), Placed)
 
@@ -105,7 +106,7 @@ async def test_what_a_group_pays_out_is_nobodys_own_payment(desk: Desk) -> None:
     """A treasurer who asks for a payout has used up no limit, and has paid nobody."""
     now, group = desk.clock.now(), uuid4()
     desk.orders.settings = Settings(payments_per_hour=1, new_recipients_per_day=1)
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         made = {"kind": "rotating", "name": "ADEHYE", "currency": "GHS", "state": "running", "rules_version": 1}
         await connection.execute(insert(groups).values(id=group, created_at=now, run="founded", **made))
         await connection.execute(
@@ -121,21 +122,21 @@ async def test_what_a_group_pays_out_is_nobodys_own_payment(desk: Desk) -> None:
 
 async def test_limits_hold_from_two_engines_at_once(desk: Desk, database: str, clock: FakeClock) -> None:
     """Forty payments to forty new people through two pools: ten are placed, whoever comes first."""
-    other = create_async_engine(database)
+    other = Store(database, Clock())
     async with open_desk(other, database, clock) as second:
         desks = [desk, second]
         placed = await asyncio.gather(*(pay(desks[number % 2], somebody(number)) for number in range(40)))
-    await other.dispose()
+    await other.close()
     assert sum(isinstance(each, Placed) for each in placed) == 10
     assert set(placed) - {each for each in placed if isinstance(each, Placed)} == {TooFast(DAY // 60)}
 
 
 def _pay_many(url: str, results: "multiprocessing.Queue[list[str]]") -> None:
     async def every() -> list[str]:
-        engine = create_async_engine(url)
-        async with open_desk(engine, url, FakeClock()) as desk:
+        store = Store(url, Clock())
+        async with open_desk(store, url, FakeClock()) as desk:
             found = await asyncio.gather(*(pay(desk, amount="1000") for _ in range(8)))
-        await engine.dispose()
+        await store.close()
         return [type(one).__name__ for one in found]
 
     results.put(asyncio.run(every()))

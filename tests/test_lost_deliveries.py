@@ -8,7 +8,6 @@ import pytest
 from desk import AMA, KOFI, Desk, open_desk
 from groups import phone
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 from test_deliver_orders import FIVE
 from test_money_attacks import DyingClock
@@ -16,6 +15,7 @@ from test_sandbox_deliveries import AIRTIME, BUNDLE, BUNDLES, Country
 
 from ussd_app.movement import Kind
 from ussd_app.orders import Placed, airtime, bundle
+from ussd_app.store import Store
 
 STEP_SECONDS = 5
 MINUTE = 60
@@ -90,11 +90,11 @@ def clock() -> DyingClock:
 
 @pytest.fixture
 async def shop(
-    engine: AsyncEngine, database: str, clock: DyingClock, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    store: Store, database: str, clock: DyingClock, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Shop]:
     """Open."""
     country = Country(clock, redis, monkeypatch)
-    async with country.world.sandbox, country.world.client, open_desk(engine, database, clock) as desk:
+    async with country.world.sandbox, country.world.client, open_desk(store, database, clock) as desk:
         desk.payments.deliveries = {AIRTIME: country.airtime, BUNDLES: country.bundles}
         yield Shop(desk, country)
 

@@ -13,7 +13,6 @@ from conftest import FakeClock
 from limits.aio.storage.redis import redispy
 from redis.asyncio import Redis, RedisCluster
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.testing import capture_logs
 
 from ussd_app.errors import PAGE, Reason, Throttled, Unknown
@@ -23,6 +22,7 @@ from ussd_app.messages.outcomes import Priority
 from ussd_app.messages.pace import Pace
 from ussd_app.msisdn import Msisdn
 from ussd_app.senders import Accepted, Limits, Outcome, Outgoing, Refused, Report, State
+from ussd_app.store import Store, Work
 from ussd_app.tables import message_attempts, messages, reports
 
 AMA = Msisdn("+233240000001")
@@ -49,9 +49,9 @@ class RecordingJobs(Jobs):
     def __init__(self) -> None:
         self.woken: list[str] = []
 
-    async def defer(self, connection: AsyncConnection, task: str, **options: Any) -> None:  # noqa: ANN401 - Jobs' own
+    async def defer(self, connection: Work, task: str, **options: Any) -> None:  # noqa: ANN401 - Jobs' own
         """Remember the sender."""
-        assert connection.in_transaction()
+        assert isinstance(connection, Work)
         assert (task, options["queue"], options["lock"]) == ("messages.pump", "sms", f"sms:{options['sender']}")
         self.woken.append(options["sender"])
 
@@ -88,7 +88,7 @@ class Scripted:
 class Post:
     """A queue with two senders, and the database under it."""
 
-    engine: AsyncEngine
+    store: Store
     clock: FakeClock
     jobs: RecordingJobs
     first: Scripted
@@ -97,7 +97,7 @@ class Post:
 
     async def queue(self, key: str = "event-1", template: str = "receipt", words: str = TEXT) -> None:
         """Commit one message to Ama."""
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             await self.messages.queue(
                 connection, key=key, msisdn=AMA, template=template, language="en", variables={"words": words}
             )
@@ -119,12 +119,12 @@ class Post:
 
     async def row(self, key: str = "event-1") -> Any:  # noqa: ANN401 - a row
         """One message."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             return (await connection.execute(select(messages).where(messages.c.key == key))).one()
 
     async def attempts(self) -> list[tuple[str, str]]:
         """Sender and state of every attempt, in order."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             found = await connection.execute(select(message_attempts).order_by("started_at", "sender", "number"))
             return [(row.sender, row.state) for row in found]
 
@@ -135,17 +135,17 @@ class Post:
 
 
 @pytest.fixture
-async def post(engine: AsyncEngine, redis: Redis, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Post:
+async def post(store: Store, redis: Redis, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Post:
     """Two senders, first and second; the limiter goes by the test's clock."""
     monkeypatch.setattr(redispy, "time", SimpleNamespace(time=lambda: 1_700_000_000 + clock.monotonic()))
     first, second, jobs = Scripted("first"), Scripted("second"), RecordingJobs()
-    queue = Messages(engine, jobs, {"first": first, "second": second}, Wording, clock, redis)
-    return Post(engine, clock, jobs, first, second, queue)
+    queue = Messages(store, jobs, {"first": first, "second": second}, Wording, clock, redis)
+    return Post(store, clock, jobs, first, second, queue)
 
 
 def alone(post: Post, redis: Redis) -> Messages:
     """The same queue with only the first sender."""
-    return Messages(post.engine, post.jobs, {"first": post.first}, Wording, post.clock, redis)
+    return Messages(post.store, post.jobs, {"first": post.first}, Wording, post.clock, redis)
 
 
 @pytest.fixture
@@ -171,11 +171,11 @@ async def test_one_event_makes_one_message(post: Post) -> None:
 
 async def test_message_is_part_of_its_event(post: Post) -> None:
     """A commit that fails takes its message with it."""
-    async with post.engine.connect() as connection, connection.begin() as event:
+    async with post.store.work() as work, work.savepoint():
         await post.messages.queue(
-            connection, key="k", msisdn=AMA, template="receipt", language="en", variables={"words": TEXT}
+            work, key="k", msisdn=AMA, template="receipt", language="en", variables={"words": TEXT}
         )
-        await event.rollback()
+        await work.undo()
     await post.later(0)
     assert post.handed_over == (0, 0)
 
@@ -201,7 +201,7 @@ async def test_bulk_fills_no_job_queue(post: Post) -> None:
 
 async def test_receipt_overtakes_a_thousand_of_bulk(post: Post) -> None:
     """A receipt queued last is sent first."""
-    async with post.engine.begin() as connection:
+    async with post.store.work() as connection:
         for number in range(1000):
             await post.messages.queue(
                 connection, key=f"b{number}", msisdn=AMA, template="bulk", language="en", variables={"words": "bulk"}
@@ -288,7 +288,7 @@ async def test_one_part_a_second_without_redis(post: Post) -> None:
 async def test_messages_without_redis(post: Post) -> None:
     """A queue whose Redis is away sends everything, slowly."""
     away = Redis(unix_socket_path="/nowhere/redis.sock")
-    slow = Messages(post.engine, post.jobs, {"first": post.first}, Wording, post.clock, away)
+    slow = Messages(post.store, post.jobs, {"first": post.first}, Wording, post.clock, away)
     for number in range(4):
         await post.queue(f"k{number}")
     began = post.clock.monotonic()
@@ -488,7 +488,7 @@ async def test_expired_unsent(post: Post, alerts: Callable[[], list[str]]) -> No
 async def test_rows_of_a_sender_no_longer_in_use(post: Post, redis: Redis) -> None:
     """A sender taken out of the settings leaves no message behind."""
     await post.queue()
-    post.messages = Messages(post.engine, post.jobs, {"second": post.second}, Wording, post.clock, redis)
+    post.messages = Messages(post.store, post.jobs, {"second": post.second}, Wording, post.clock, redis)
     await post.later(0)
     assert post.handed_over == (0, 1)
 
@@ -683,7 +683,7 @@ async def test_stray_report_is_kept_and_changes_nothing(stray: str, post: Post) 
     await post.run()
     await post.report(stray)
     assert (await post.row()).state == "queued"
-    async with post.engine.connect() as connection:
+    async with post.store.look() as connection:
         [kept] = (await connection.execute(select(reports))).all()
     assert (kept.body, kept.matched_at) == (stray.encode(), None)
 
@@ -694,7 +694,7 @@ async def test_inbound_sms_is_kept(post: Post) -> None:
     await post.run()
     await post.messages.keep_report("first", "inbound", "text/plain", b"first-1 delivered")
     assert (await post.row()).state == "queued"
-    async with post.engine.connect() as connection:
+    async with post.store.look() as connection:
         assert [row.kind for row in await connection.execute(select(reports))] == ["inbound"]
 
 

@@ -14,7 +14,6 @@ import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, ScriptedOperator, open_desk
 from sqlalchemy import func, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app import embedded, ledger, worker
 from ussd_app.errors import Reason, Rejected, Throttled, Unknown
@@ -25,6 +24,7 @@ from ussd_app.operators import Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.orders import send_money
 from ussd_app.payments import floats
 from ussd_app.payments.schedule import PATIENCE, Schedule
+from ussd_app.store import Store
 from ussd_app.tables import audit, orders, payments
 
 DAY = 86_400
@@ -56,21 +56,21 @@ def clock() -> DyingClock:
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk on a database of its own."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 
 async def alerts(desk: Desk) -> list[str]:
     """What a person was told to look at."""
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         return list((await connection.execute(select(audit.c.detail["what"].astext).order_by(audit.c.id))).scalars())
 
 
 async def wake_everything(desk: Desk) -> None:
     """Run every waiting job now, whatever hour it waits for: the database's clock is ahead of ours."""
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         await connection.execute(text("UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo'"))
     await desk.app.run_worker_async(
         wait=False, listen_notify=False, install_signal_handlers=False, delete_jobs="successful"
@@ -188,7 +188,7 @@ async def test_another_amount_is_alerted_whatever_the_payment_was(desk: Desk, st
     if state == "failed":
         desk.operator.states[Kind.COLLECTION] = Failed(Reason.EXPIRED)
         await desk.run(120)
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         await desk.payments.settle(connection, payment, other)
     assert await alerts(desk) == ["another amount moved"]
 
@@ -218,7 +218,7 @@ async def test_opposite_transfers_between_two_operators_never_deadlock(desk: Des
         "telecel": ScriptedOperator(name="telecel", countries={"GH": akua.network or ""}),
     }
     desk.orders.routes.operators = desk.payments.operators
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         for name in desk.payments.operators:
             hundred, now = Money.of(100, "GHS"), desk.clock.now()
             assert await floats.put(connection, f"float:{name}", hundred, note="bank", at=now)
@@ -228,12 +228,12 @@ async def test_opposite_transfers_between_two_operators_never_deadlock(desk: Des
             desk.orders, run=f"run-{number}", msisdn=payer, sender_name="Ama", recipient=payee, recipient_name="Akua",
             amount=Money.of(1, "GHS"), language="en",
         )  # fmt: skip
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         collections = (await connection.execute(select(payments.c.id))).scalars().all()
     await asyncio.gather(*(desk.orders.submit(each) for each in collections))
     await asyncio.gather(*(desk.orders.confirm(each) for each in collections))
     assert await desk.order_states() == ["open"] * 20
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         assert (await connection.execute(select(func.count()).select_from(payments))).scalar_one() == 40
 
 
@@ -245,7 +245,7 @@ async def test_tending_comes_before_all_the_work_it_looks_after(desk: Desk) -> N
 async def test_a_dead_workers_tending_does_not_hold_back_its_money(desk: Desk) -> None:
     """The dead worker was tending too, and the next tending waits already: its other jobs are put back all the same."""
     await desk.send()
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         for status in ("doing", "todo"):
             await connection.execute(
                 text(
@@ -258,7 +258,7 @@ async def test_a_dead_workers_tending_does_not_hold_back_its_money(desk: Desk) -
             text("UPDATE procrastinate_jobs SET status = 'doing' WHERE task_name = 'payments.submit'")
         )
     await worker._retry_stalled(desk.app)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         query = text("SELECT status FROM procrastinate_jobs WHERE task_name = 'payments.submit'")
         assert (await connection.execute(query)).scalar_one() == "todo"
 
@@ -409,7 +409,7 @@ class Chaos:
     async def work(self) -> bool:
         """Everything due, side by side, some of it twice; False where no job is left at all."""
         query = text("SELECT id, task_name, args, scheduled_at FROM procrastinate_jobs WHERE status = 'todo'")
-        async with self.desk.engine.connect() as connection:
+        async with self.desk.store.look() as connection:
             jobs = (await connection.execute(query)).all()
         early = timedelta(seconds=0 if self.world.quiet else self.chance.choice([0, 0, 0, 20]))
         due = [job for job in jobs if job.scheduled_at is None or job.scheduled_at <= self.clock.now() + early]
@@ -425,7 +425,7 @@ class Chaos:
         except Died:
             return
         if self.world.quiet or self.chance.random() < 0.95:
-            async with self.desk.engine.begin() as connection:
+            async with self.desk.store.work() as connection:
                 await connection.execute(text("DELETE FROM procrastinate_jobs WHERE id = :id"), {"id": job.id})
 
     async def jump(self) -> None:
@@ -434,7 +434,7 @@ class Chaos:
 
     async def next_hour(self) -> None:
         """Straight to the next job's hour."""
-        async with self.desk.engine.connect() as connection:
+        async with self.desk.store.look() as connection:
             query = text("SELECT min(coalesce(scheduled_at, 'epoch')) FROM procrastinate_jobs WHERE status = 'todo'")
             at = (await connection.execute(query)).scalar_one()
         if at is not None:
@@ -456,7 +456,7 @@ class Chaos:
 
 async def agree(desk: Desk, world: World) -> None:
     """Our books say what the operator's book says, and nobody is left waiting or untold."""
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         rows = (await connection.execute(select(payments))).all()
         asked = (await connection.execute(select(orders.c.id, orders.c.state))).all()
         assert await ledger.imbalance(connection) in ({"GHS": 0}, {})
@@ -493,9 +493,9 @@ async def said_alerts(desk: Desk, what: str) -> list[str]:
 SELDOM = Schedule(every=((timedelta(hours=1), timedelta(minutes=20)), (PATIENCE, timedelta(hours=12))))
 
 
-async def simulate(engine: AsyncEngine, database: str, clock: DyingClock, seeds: range) -> None:
+async def simulate(store: Store, database: str, clock: DyingClock, seeds: range) -> None:
     """One world after the other at the same desk; the first that goes wrong names its seed."""
-    async with open_desk(engine, database, clock, SELDOM) as desk:
+    async with open_desk(store, database, clock, SELDOM) as desk:
         world = World(clock=clock)
         desk.payments.operators = {"scripted": world}
         desk.operator = world
@@ -513,17 +513,17 @@ async def simulate(engine: AsyncEngine, database: str, clock: DyingClock, seeds:
 
 @pytest.mark.parametrize("part", range(4))
 async def test_the_books_are_the_operators_whatever_happens(
-    engine: AsyncEngine, database: str, clock: DyingClock, part: int
+    store: Store, database: str, clock: DyingClock, part: int
 ) -> None:
     """A hundred seeds of everything at once; five hundred in the long run."""
-    await simulate(engine, database, clock, range(part * 25, part * 25 + 25))
+    await simulate(store, database, clock, range(part * 25, part * 25 + 25))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_the_books_are_the_operators_in_many_worlds(
-    engine: AsyncEngine, database: str, clock: DyingClock, part: int
+    store: Store, database: str, clock: DyingClock, part: int
 ) -> None:
     """Five hundred seeds beside the hundred above, or as many as WORLDS says: ten thousand in a night."""
     each = WORLDS // PARTS
-    await simulate(engine, database, clock, range(1000 + part * each, 1000 + (part + 1) * each))
+    await simulate(store, database, clock, range(1000 + part * each, 1000 + (part + 1) * each))

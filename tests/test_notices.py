@@ -33,7 +33,7 @@ async def wallet(post: Post, group: Group, number: int, turn: Round, **details: 
 async def asked(post: Post, group: Group, kind: str, consent: Policy, **what: Any) -> Proposal:  # noqa: ANN401 - open's own
     """Esi (3) asks for something."""
     esi = await post.circle.member(group, 3)
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         found = await proposals.open(post.groups, connection, f"ask-{uuid4()}", group, kind, consent, esi.id, **what)
     assert isinstance(found, Proposal)
     return found
@@ -62,7 +62,7 @@ async def test_a_contribution_is_received_and_witnessed(post: Post) -> None:
 async def test_each_is_told_in_their_language_and_what_they_have_not_muted(post: Post) -> None:
     """Who never registered hears it in the language of whoever acted; a receipt cannot be muted."""
     group = await running(post)
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await connection.execute(update(subscribers).where(subscribers.c.msisdn == phone(1)).values(language="fr"))
         await connection.execute(update(subscribers).where(subscribers.c.msisdn == phone(3)).values(language="sw"))
         await connection.execute(delete(subscribers).where(subscribers.c.msisdn == phone(2)))
@@ -289,7 +289,7 @@ async def test_a_thousand_members_are_told_in_few_statements(post: Post) -> None
         {**row, "id": uuid4(), "number": number, "msisdn": phone(number), "name": f"Member {number}"}
         for number in range(6, 1_001)
     ]
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await connection.execute(insert(memberships), crowd)
     with post.counted() as sent:
         event = await wallet(post, group, 2, await first_round(post, group))

@@ -10,7 +10,6 @@ from conftest import FakeClock
 from desk import Desk, ScriptedOperator, open_desk
 from redis.asyncio import Redis
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
 from test_claims import Mute, paying_out, told
 from test_doors import posted
@@ -27,6 +26,7 @@ from ussd_app.orders.model import order_of
 from ussd_app.payments import claims, decisions
 from ussd_app.payments.decisions import Decision, Undecided
 from ussd_app.providers.airtel import written
+from ussd_app.store import Store
 from ussd_app.tables import audit, orders, payments
 from ussd_app.web.doors import Door, secret_of
 
@@ -34,9 +34,9 @@ __all__ = ["shop"]
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk whose only operator tells of payouts by callbacks alone."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         desk.operator = Mute()
         desk.operator.states = {Kind.DISBURSEMENT: Pending(), Kind.REFUND: Pending()}
         desk.payments.operators = {"scripted": desk.operator}
@@ -47,7 +47,7 @@ async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIte
 async def alerts(desk: Desk) -> list[str]:
     """What a person was told, in order, but of floats."""
     query = select(audit.c.detail["what"].astext).where(audit.c.event == "alert").order_by(audit.c.id)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         said = list((await connection.execute(query)).scalars())
     return [what for what in said if not what.startswith("float ")]
 
@@ -65,7 +65,7 @@ async def test_of_two_people_who_decide_one_payment_one_has(desk: Desk) -> None:
     assert await desk.orders.decide(row.id, Decision("somebody else", None)) == Undecided(decisions.FAILED)
     assert (await desk.payment("disburse")).state == "failed"
     assert await desk.order_states() == ["undoing"]
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         decided = select(audit.c.detail["by"].astext).where(audit.c.event == "decided")
         assert list((await connection.execute(decided)).scalars()) == ["the treasurer"]
 
@@ -125,7 +125,7 @@ async def test_a_refund_that_comes_late_is_not_asked_for_a_third_time(desk: Desk
     await told(desk, "undo:collect", {"failed": "internal"})
     assert await desk.orders.refund_again(placed.reference, "the treasurer")
     await told(desk, "undo:collect", {"paid": "50.50"})
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         second = (await connection.execute(select(payments.c.step).order_by(payments.c.created_at.desc()))).scalar()
     await told(desk, second or "", {"failed": "internal"})
     assert not await desk.orders.refund_again(placed.reference, "the treasurer")
@@ -166,14 +166,14 @@ async def test_a_payout_of_a_group_and_an_orders_end_do_not_wait_for_each_other(
     await told(desk, "disburse", {"paid": "50.00"})
     desk.payments.operators = {"scripted": desk.operator, "other": ScriptedOperator(name="other")}
     await put(desk, "1000", "float:other")
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         row = dict((await connection.execute(select(orders))).mappings().one())
     crossing = {**row["details"], "recipient_operator": "other"}
     order, theirs = (order_of({**row, "details": crossing | more}) for more in ({}, {"sender_operator": "other"}))
     looked = asyncio.Event()
 
     async def group() -> None:
-        async with desk.engine.begin() as connection:
+        async with desk.store.work() as connection:
             assert await floats.pauses(connection, desk.orders, desk.payments.operators["other"], cedis("1")) is None
             looked.set()
             await asyncio.sleep(0.2)
@@ -181,7 +181,7 @@ async def test_a_payout_of_a_group_and_an_orders_end_do_not_wait_for_each_other(
 
     async def settling() -> None:
         await looked.wait()
-        async with desk.engine.begin() as connection:
+        async with desk.store.work() as connection:
             await desk.orders.lock_accounts(connection, order)
 
     await asyncio.gather(group(), settling())

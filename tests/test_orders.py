@@ -8,22 +8,22 @@ import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.breakers import FAILURES
 from ussd_app.errors import Reason, Rejected, Throttled, Unknown
 from ussd_app.money import Money
 from ussd_app.operators import Failed, Kind, Pending, Succeeded
 from ussd_app.orders import LimitReached, Placed, send_money
+from ussd_app.store import Store
 from ussd_app.tables import audit, orders, payments
 
 DAY = 86_400
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk on a database of its own."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 
@@ -174,7 +174,7 @@ async def test_a_refund_is_still_tried_after_thousands_of_refusals(desk: Desk) -
     desk.operator.states[Kind.REFUND] = Unknown("404")
     await desk.send()
     await desk.run(22)
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         await connection.execute(update(payments).where(payments.c.kind == Kind.REFUND).values(attempts=4000))
     desk.operator.answers[Kind.REFUND].append(Throttled(2.0, "busy"))
     await desk.run(120)
@@ -217,7 +217,7 @@ async def test_a_payout_that_succeeds_after_its_undo_is_owed_to_us(desk: Desk) -
     assert await desk.balance("receivable") == "50.00"
     assert await desk.balance("float:scripted") == "-50.00"
     assert len(desk.operator.submissions) == 3
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         alerts = (await connection.execute(select(audit.c.detail["what"].astext))).scalars().all()
     assert list(alerts) == ["late success", "paid out twice"]
 
@@ -276,15 +276,13 @@ async def test_a_storm_of_callbacks_has_the_operator_asked_twice(desk: Desk) -> 
     await settled(desk, money="0.50", fees="0.50", state="done", said=["money_sent", "money_received"])
 
 
-async def test_every_order_of_events_ends_in_the_operators_truth(
-    engine: AsyncEngine, database: str, clock: FakeClock
-) -> None:
+async def test_every_order_of_events_ends_in_the_operators_truth(store: Store, database: str, clock: FakeClock) -> None:
     """All orders of answer, callback, doubled callback, poll and second submission: one collection, one payout."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         every_order = set(permutations(["submit", "confirm", "confirm", "poll", "submit"]))
         for number, events in enumerate(every_order):
             await desk.send(amount="1", run=f"run-{number}")
-            async with engine.connect() as connection:
+            async with store.look() as connection:
                 query = select(payments.c.id).where(payments.c.state == "created", payments.c.step == "collect")
                 payment = (await connection.execute(query)).scalar_one()
             for event in events:
@@ -308,7 +306,7 @@ async def test_the_same_run_with_another_amount_is_an_alert_and_no_second_order(
     """The first stands."""
     first, second = await desk.send("50"), await desk.send("60")
     assert first == second
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         assert (await connection.execute(select(func.count()).select_from(audit))).scalar_one() == 1
         assert (await connection.execute(select(orders.c.amount))).scalars().all() == [5000]
 

@@ -9,7 +9,6 @@ from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
 from pydantic import SecretStr
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 from test_routes import Wallets
 
 from ussd_app.actions import Call, Services, airtime
@@ -20,6 +19,7 @@ from ussd_app.money import Money
 from ussd_app.orders import Placed, history
 from ussd_app.payments import floats
 from ussd_app.sims import Sims
+from ussd_app.store import Store
 from ussd_app.subscribers import Subscribers
 from ussd_app.tables import orders, payments, routes
 from ussd_app.ussd import Event, Turn
@@ -46,27 +46,27 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(engine: AsyncEngine, database: str, clock: FakeClock, real: Menus) -> AsyncIterator[Shop]:
+async def shop(store: Store, database: str, clock: FakeClock, real: Menus) -> AsyncIterator[Shop]:
     """Ghana."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         mtn = Wallets("mtn", "MTN", {"GH": "MTN"}, one_float=False)
         telecel = Wallets("telecel", "Telecel Cash", {"GH": "Telecel"})
         desk.payments.operators = desk.orders.routes.operators = {"mtn": mtn, "telecel": telecel}
-        async with engine.begin() as connection:
+        async with store.work() as connection:
             for name in ("float:mtn:disbursement", "float:telecel"):
                 await floats.put(connection, name, Money.of(9_000, "GHS"), note="bank", at=clock.now())
-        people = Subscribers(engine, desk.orders.messages, clock, (b"k" * 32,))
-        sims = Sims(engine, desk.orders.payments.jobs, None, clock, (b"s" * 32,))
+        people = Subscribers(store, desk.orders.messages, clock, (b"k" * 32,))
+        sims = Sims(store, desk.orders.payments.jobs, None, clock, (b"s" * 32,))
         services = Services(
             Settings(secret_keys=(SecretStr("of the tests"),)), clock, desk.orders, desk.orders.groups, people, sims,
-            Guesses(engine, clock), languages=lambda: {"en": "English"}, bundles=lambda: real.bundles,
+            Guesses(store, clock), languages=lambda: {"en": "English"}, bundles=lambda: real.bundles,
         )  # fmt: skip
         yield Shop(desk, mtn, telecel, services, real)
 
 
 async def sent(shop: Shop) -> list[tuple[str, str]]:
     """What was asked of whom."""
-    async with shop.desk.engine.connect() as connection:
+    async with shop.desk.store.look() as connection:
         rows = await connection.execute(select(payments.c.step, payments.c.operator).order_by(payments.c.created_at))
         return [(row.step, row.operator) for row in rows]
 
@@ -130,7 +130,7 @@ async def test_the_other_network_is_paid_and_remembered(shop: Shop) -> None:
     assert screen.startswith("END Now approve GHS 50.50 with your mobile money PIN. We will SMS you. Ref ")
     await shop.desk.run(60)
     assert await sent(shop) == [("collect", "mtn"), ("disburse", "telecel")]
-    async with shop.desk.engine.connect() as connection:
+    async with shop.desk.store.look() as connection:
         row = (await connection.execute(select(routes).where(routes.c.msisdn == KOFI))).one()
     assert (row.operator, row.source) == ("telecel", "chosen")
     again = "CON You asked to send GHS 50.00 to 0240000002 1 min ago. Again?\n1 Yes\n2 No"
@@ -144,7 +144,7 @@ async def test_who_looks_and_cancels_changes_nothing(shop: Shop) -> None:
     phone = await shop.phone()
     await phone.dial("3", "0240000002", "50")
     assert await phone.press("2", "1", "3") == "END Cancelled. No money was sent."
-    async with shop.desk.engine.connect() as connection:
+    async with shop.desk.store.look() as connection:
         assert (await connection.execute(select(routes.c.msisdn))).all() == []
         assert (await connection.execute(select(orders.c.id))).all() == []
 

@@ -16,11 +16,12 @@ import psycopg
 import pytest
 from edge import Edge
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 from town import SERVE, Town, open_town
 
 from ussd_app import embedded
+from ussd_app.clock import Clock
 from ussd_app.migrations import upgrade
+from ussd_app.store import Store
 
 pytestmark = pytest.mark.long
 
@@ -81,10 +82,10 @@ def own() -> Iterator[Stores]:
 @pytest.fixture
 async def town(own: Stores) -> AsyncIterator[Town]:
     """The application on them, without a worker."""
-    engine = create_async_engine(own.running.database_url, pool_pre_ping=True)
-    async with open_town(engine, own.running.database_url, own.running.redis_url) as town:
+    store = Store(own.running.database_url, Clock())
+    async with open_town(store, own.running.database_url, own.running.redis_url) as town:
         yield town
-    await engine.dispose()
+    await store.close()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ async def test_a_promise_is_kept_by_whoever_is_left(town: Town, own: Stores, how
     if heir == "worker":
         town.start(web)
     assert "NOT carried out" in await dialled(phone)
-    async with town.engine.connect() as connection:
+    async with town.store.look() as connection:
         told = [tuple(row) for row in await connection.execute(text(PROMISES))]
         orders = (await connection.execute(text("SELECT count(*) FROM orders"))).scalar_one()
     assert told == [("promise_not_done", "+233240000331")]

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 import pytest
 from conftest import FakeClock
 from desk import Desk, open_desk
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.errors import Reason
 from ussd_app.operators import Failed, Kind, Pending
+from ussd_app.store import Store
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk on a database of its own."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 

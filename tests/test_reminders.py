@@ -19,7 +19,7 @@ __all__ = ["circle", "post", "wording"]
 async def todo(post: Post, task: str) -> list[datetime]:
     """When jobs of that name will run."""
     query = text("SELECT scheduled_at FROM procrastinate_jobs WHERE task_name = :task AND status = 'todo' ORDER BY 1")
-    async with post.circle.engine.connect() as connection:
+    async with post.circle.store.look() as connection:
         return list((await connection.execute(query, {"task": task})).scalars())
 
 
@@ -33,7 +33,7 @@ async def test_a_round_is_reminded_of_the_day_before_and_on_the_day(post: Post) 
     assert await todo(post, "groups.remind") == [nine - timedelta(days=1), nine]
     await post.circle.change(group, 5, muted=["reminders"])
     await post.circle.change(group, 6, state="suspended")
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         for number, paid in ((1, 5_000), (2, 5_000), (3, 2_000)):
             own = dues.c.member_id == (await post.circle.member(group, number)).id
             await connection.execute(update(dues).where(own).values(paid=paid))
@@ -69,7 +69,7 @@ async def test_a_round_that_opens_late_is_reminded_of_on_the_day_alone(post: Pos
     group = await running(post)
     turn = await first_round(post, group)
     post.at(10, days=6)
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await notices.plan_reminders(post.groups, connection, turn)
     assert await todo(post, "groups.remind") == [turn.due_at.replace(hour=9, minute=0)]
 
@@ -78,7 +78,7 @@ async def test_savers_are_reminded_every_day_in_one_chain(post: Post) -> None:
     """At five, whoever has not saved today; whatever is run twice, one job follows one job, until the group closes."""
     wire_reminders(post)
     group = await post.circle.found(6, kind="daily", share="10", period="daily", approvals=0)
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await connection.execute(update(group_rules).values(rules=group_rules.c.rules.op("||")({"share": 1_000})))
     created = await post.happened(group, "created", actor=(await post.circle.member(group, 1)).id)
     await notices.tell(post.groups, created)
@@ -96,7 +96,7 @@ async def test_savers_are_reminded_every_day_in_one_chain(post: Post) -> None:
     # A worker that slept for three days reminds of no day that is over.
     post.circle.clock.advance(3 * 86_400 + 5 * 3_600)
     await notices.remind_savers(post.groups, group.id, (five + timedelta(days=1)).date())
-    async with post.circle.engine.begin() as connection:
+    async with post.circle.store.work() as connection:
         await connection.execute(text("DELETE FROM procrastinate_jobs WHERE scheduled_at < :at"),
                                  {"at": post.circle.clock.now()})  # fmt: skip
         await connection.execute(update(groups_table).values(state="closed"))

@@ -10,7 +10,6 @@ from typing import NoReturn, cast
 import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Desk, open_desk
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.app import Application
 from ussd_app.breakers import FAILURES, REST_SECONDS, Resting
@@ -21,6 +20,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Failed, Kind, Request, Status
 from ussd_app.orders import Placed, PlacedSlowly, send_money
 from ussd_app.payments import recovery, schedule
+from ussd_app.store import Store
 
 TIMEOUT = Unknown("no whole answer: ReadTimeout", outage=True)
 REFUSED = Throttled(2.0, "not sent: ConnectError", outage=True)
@@ -28,9 +28,9 @@ NOBODY = Unknown("404")
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk on a database of its own."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         yield desk
 
 

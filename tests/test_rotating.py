@@ -74,7 +74,7 @@ async def test_a_draw_can_be_checked_by_anybody(circle: Circle) -> None:
     drawn = sorted(tickets, key=lambda ticket: hashlib.sha256(f"{started.seed}:{ticket}".encode()).hexdigest())
     assert await susu.order() == [tickets[ticket] for ticket in drawn]
     assert (await circle.events(susu.group, "started"))[0].details["seed"] == started.seed
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         group = await circle.group(susu.group)
         assert await owed.expected(connection, group, await circle.member(group, 4)) == cedis(100)
         assert await owed.expected(connection, group, await circle.member(group, 5)) == cedis(50)
@@ -99,7 +99,7 @@ async def test_parts_and_too_much_are_counted_where_they_belong(circle: Circle) 
     susu = await running(circle)
     member = await circle.member(susu.group, 2)
     await susu.pay(2, 20)
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert await owed.expected(connection, susu.group, member) == cedis(30)
     await susu.pay(2, "130.50")
     assert await susu.pots() == [50, 0, 0, 0, 0]
@@ -153,7 +153,7 @@ async def test_a_wrong_entry_is_reversed_while_its_money_is_there(circle: Circle
     assert await back(circle.groups, once, phone(3), booked.code) == reversed_
     assert await back(circle.groups, run(), phone(3), booked.code) == Refused("reversed")
     assert await susu.held() == {}
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert await owed.expected(connection, susu.group, await circle.member(susu.group, 2)) == cedis(50)
     over = await susu.cash(4, 70)
     assert isinstance(over, Booked)
@@ -183,7 +183,7 @@ async def test_fines_are_paid_after_dues_into_the_fund(circle: Circle) -> None:
 async def test_money_for_a_closed_cycle_waits_in_suspense(circle: Circle, state: str) -> None:
     """It is nobody's pot's, its payer is told, and the next cycle takes it for them."""
     susu = await found(circle)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(groups_table).values(state=state))
     await susu.pay(2, 80)
     booked = await susu.cash(4, 50)
@@ -191,7 +191,7 @@ async def test_money_for_a_closed_cycle_waits_in_suspense(circle: Circle, state:
     assert booked.over == cedis(50)
     assert (await susu.held())[books.SUSPENSE] == cedis(80)
     assert [event.amount for event in await circle.events(susu.group, "suspended_money")] == [8000, 5000]
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(groups_table).values(state="forming"))
     assert isinstance(await susu.start(), Started)
     assert ((await susu.pots())[0], (await susu.pots(cash=True))[0]) == (50, 50)

@@ -65,7 +65,7 @@ async def vote(desk: Desk, asked: Asked, number: int, *, approves: bool = True) 
 async def payout_states(desk: Desk) -> list[str]:
     """The states of the payouts' orders, oldest first."""
     query = select(orders.c.state).where(orders.c.kind == "payout").order_by(orders.c.created_at)
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         return list((await connection.execute(query)).scalars())
 
 
@@ -130,7 +130,7 @@ async def test_a_contribution_that_comes_after_the_cycle_is_kept(desk: Desk, cir
     """Placed while the round was open, collected when it no longer was: suspense, and told."""
     susu = await running(circle)
     await pay(desk, susu, 2)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(groups_table).values(state="forming"))
     await desk.run(MINUTE)
     assert (await susu.held())[books.SUSPENSE] == cedis(50)
@@ -146,7 +146,7 @@ async def test_a_payout_is_approved_by_code_held_and_paid(desk: Desk, circle: Ci
     assert await vote(desk, asked, 2) == Counted(1, 2)
     assert isinstance(await vote(desk, asked, 3), Adopted)
     pot = susu.pot(await susu.proposal(asked))
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert not await books.spendable(connection, pot, "GHS")
     await desk.run(MINUTE)
     assert await payout_states(desk) == ["done"]
@@ -210,13 +210,13 @@ async def test_no_payout_to_a_sim_that_has_changed_or_a_network_we_do_not_serve(
     susu = await full(circle)
     asked = await ask(desk, susu)
     await vote(desk, asked, 2)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         own = update(subscribers).where(subscribers.c.msisdn == phone(1))
         await connection.execute(own.values(sim_changed_at=circle.clock.now()))
     assert await vote(desk, asked, 3) == NotPaid("sim_changed")
     circle.clock.advance(25 * HOUR)
     asked = await ask(desk, susu)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await connection.execute(update(memberships).where(memberships.c.number == 1).values(msisdn=VODAFONE))
     assert await vote(desk, asked, 2) == Counted(1, 2)
     assert await vote(desk, asked, 3) == NotPaid("not_served")

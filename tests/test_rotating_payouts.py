@@ -22,7 +22,7 @@ async def agree(susu: Susu, **rules: Any) -> None:  # noqa: ANN401 - any field o
     """The group has changed its rules."""
     group = await susu.circle.group(susu.group)
     new = replace(group.rules, **rules)
-    async with susu.circle.engine.begin() as connection:
+    async with susu.circle.store.work() as connection:
         await connection.execute(update(group_rules).values(rules=new.dump()))
 
 
@@ -94,7 +94,7 @@ async def test_the_fund_covers_nobody_twice_and_no_beneficiary(circle: Circle) -
         await susu.end(asked, how)
     assert (await susu.held())[books.FUND] == cedis(150)
     proposal = await susu.proposal(asked)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         await payouts.paid(circle.groups, connection, proposal.id)
     assert len(await circle.events(susu.group, "paid_out")) == 1
 
@@ -118,7 +118,7 @@ async def test_an_entry_cannot_be_reversed_out_of_what_others_paid_since(circle:
 async def give_to_fund(susu: Susu, amount: int) -> None:
     """Money from before."""
     fund, now = books.account(susu.group.id, books.FUND), susu.circle.clock.now()
-    async with susu.circle.engine.begin() as connection:
+    async with susu.circle.store.work() as connection:
         await ledger.move(connection, "float:x", fund, cedis(amount), order=None, reason="gift", at=now)
 
 
@@ -260,7 +260,7 @@ async def test_a_late_payout_after_another_was_made_costs_the_group_nothing(circ
     await susu.end(first, "late")
     assert await susu.held() == {}
     assert len(await circle.events(susu.group, "paid_out")) == 1
-    async with circle.engine.connect() as connection:
+    async with circle.store.look() as connection:
         assert (await ledger.sums(connection, ledger.RECEIVABLE, "GHS")).debits_posted == 25_000
 
 
@@ -284,7 +284,7 @@ async def test_an_officer_who_is_paid_does_not_approve(circle: Circle) -> None:
     asked = await susu.ask(1)
     assert isinstance(asked, Asked)
     assert await susu.voters(asked) == (2, 3)
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         for number, approves, said in ((1, True, type(None)), (4, True, type(None)), (2, False, proposals.Rejected)):
             voted = await proposals.vote(
                 circle.groups, connection, phone(number), asked.code, approves=approves, sim="trusted"
@@ -310,5 +310,5 @@ async def test_no_money_moves_at_the_word_of_a_new_sim_or_to_one(circle: Circle)
 async def sim_changed(susu: Susu, number: int) -> None:
     """This person's SIM is another one since now."""
     own, now = subscribers.c.msisdn == phone(number), susu.circle.clock.now()
-    async with susu.circle.engine.begin() as connection:
+    async with susu.circle.store.work() as connection:
         await connection.execute(update(subscribers).where(own).values(sim_changed_at=now))

@@ -121,7 +121,7 @@ async def test_by_need_an_officer_names_who_gets_the_open_pot(circle: Circle) ->
 async def test_whoever_joins_while_a_cycle_runs_waits_for_the_next(circle: Circle) -> None:
     """They owe no round, and no pot can be given to them; what they pay all the same is an advance."""
     susu = await running(circle, order="need")
-    async with circle.engine.begin() as connection:
+    async with circle.store.work() as connection:
         now = circle.clock.now() + timedelta(hours=1)
         values: dict[str, Any] = {
             "id": uuid4(),

@@ -8,7 +8,6 @@ import pytest
 from conftest import FakeClock
 from desk import Desk, ScriptedOperator, open_desk
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.errors import Reason
 from ussd_app.money import Money
@@ -20,6 +19,7 @@ from ussd_app.orders.send_money import NotOnNetwork, NotReachable, Quote
 from ussd_app.orders.steps import AmountUnfit, TooLarge, TooSmall, misfit
 from ussd_app.payments import floats
 from ussd_app.routes import FRESH
+from ussd_app.store import Store
 from ussd_app.tables import routes
 
 ASHA, BARAKA = Msisdn("+254700000001"), Msisdn("+254730000001")  # by their digits with Safaricom, and with Airtel
@@ -40,14 +40,14 @@ class Wallets(ScriptedOperator):
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
+async def desk(store: Store, database: str, clock: FakeClock) -> AsyncIterator[Desk]:
     """A desk in Kenya, of two operators whose floats are full."""
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         desk.payments.operators = desk.orders.routes.operators = {
             "mpesa": Wallets("mpesa", "M-PESA", {"KE": "Safaricom", "TZ": "Vodacom"}),
             "airtel": Wallets("airtel", "Airtel Money", {"KE": "Airtel", "UG": "Airtel"}),
         }
-        async with engine.begin() as connection:
+        async with store.work() as connection:
             for name in ("float:mpesa", "float:airtel"):
                 await floats.put(connection, name, Money.of(900_000, "KES"), note="bank", at=clock.now())
         yield desk
@@ -68,7 +68,7 @@ async def found(desk: Desk, msisdn: Msisdn, network: str | None = None) -> str |
 
 async def row(desk: Desk, msisdn: Msisdn) -> tuple[str, str] | None:
     """What is stored of a number."""
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         query = select(routes.c.operator, routes.c.source).where(routes.c.msisdn == msisdn)
         kept = (await connection.execute(query)).one_or_none()
     return (kept.operator, kept.source) if kept else None
@@ -76,14 +76,14 @@ async def row(desk: Desk, msisdn: Msisdn) -> tuple[str, str] | None:
 
 async def learn(desk: Desk, msisdn: Msisdn, operator: str, source: str, ago: timedelta = timedelta()) -> None:
     """Something was learnt some time ago."""
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         at = desk.clock.now() - ago
         await desk.orders.routes.learn(connection, msisdn, operator, source, at)  # type: ignore[arg-type]  # a row's word
 
 
 async def refute(desk: Desk, msisdn: Msisdn, operator: str) -> None:
     """An operator says that a number is not its own."""
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         await desk.orders.routes.refute(connection, msisdn, operator)
 
 

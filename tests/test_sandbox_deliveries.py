@@ -15,8 +15,8 @@ from conftest import FakeClock
 from redis.asyncio import Redis
 from requests.adapters import BaseAdapter
 from sandbox import World
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from ussd_app.clock import Clock
 from ussd_app.config import Settings, load
 from ussd_app.deliveries import Delivery, airtime_africastalking, bundles_africastalking
 from ussd_app.errors import Reason, Rejected, Throttled, Unknown
@@ -26,6 +26,7 @@ from ussd_app.money import Money
 from ussd_app.movement import Failed, Kind, Pending, Request, Status, Succeeded
 from ussd_app.msisdn import Msisdn
 from ussd_app.sandbox import environment
+from ussd_app.store import Store
 
 AMA, KOFI = Msisdn("+233240000001"), Msisdn("+233240000002")
 FIVE = Money.of("5.00", "GHS")
@@ -69,9 +70,9 @@ class Country:
         for name, value in environment(self.world.settings).items():
             monkeypatch.setenv(name, value)
         parts = httpx.AsyncClient(), redis, clock
-        engine = create_async_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
-        airtime = airtime_africastalking.Delivery(load(airtime_africastalking.Settings), *parts, engine)
-        bundles = bundles_africastalking.Delivery(load(bundles_africastalking.Settings), *parts, engine)
+        store = Store("postgresql+psycopg://nobody@127.0.0.1:1/nothing", Clock())
+        airtime = airtime_africastalking.Delivery(load(airtime_africastalking.Settings), *parts, store)
+        bundles = bundles_africastalking.Delivery(load(bundles_africastalking.Settings), *parts, store)
         self.insight = insights.Insight(load(insights.Settings), *parts)
         for client in (airtime, bundles, self.insight):
             client._calls.session.mount("http://", Bridge(self.world.client))

@@ -10,14 +10,15 @@ import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Outbox
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from structlog.testing import capture_logs
 
+from ussd_app.clock import Clock
 from ussd_app.errors import PAGE, ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.insights import SimAnswer
 from ussd_app.jobs import Jobs
 from ussd_app.msisdn import Msisdn
 from ussd_app.sims import Sims, trust
+from ussd_app.store import Store
 from ussd_app.subscribers import Subscriber, Subscribers
 from ussd_app.tables import audit, sim_checks, subscribers
 
@@ -53,18 +54,18 @@ def insight() -> ScriptedInsight:
 
 
 @pytest.fixture
-async def sims(engine: AsyncEngine, database: str, clock: FakeClock, insight: ScriptedInsight) -> AsyncIterator[Sims]:
+async def sims(store: Store, database: str, clock: FakeClock, insight: ScriptedInsight) -> AsyncIterator[Sims]:
     """A guard whose jobs are stored; Ama is registered."""
-    await Subscribers(engine, Outbox(), clock, KEYS).register(AMA, "Ama", "en")  # type: ignore[arg-type]  # an outbox for Messages
+    await Subscribers(store, Outbox(), clock, KEYS).register(AMA, "Ama", "en")  # type: ignore[arg-type]  # an outbox for Messages
     connector = procrastinate.PsycopgConnector(conninfo=database.replace("+psycopg", ""), min_size=1, max_size=2)
     app = procrastinate.App(connector=connector)
     async with app.open_async():
-        yield Sims(engine, Jobs(app), insight, clock, KEYS)
+        yield Sims(store, Jobs(app), insight, clock, KEYS)
 
 
-async def person(engine: AsyncEngine) -> Subscriber:
+async def person(store: Store) -> Subscriber:
     """Ama as a hop finds her."""
-    people = Subscribers(engine, Outbox(), FakeClock(), KEYS)  # type: ignore[arg-type]  # an outbox for Messages
+    people = Subscribers(store, Outbox(), FakeClock(), KEYS)  # type: ignore[arg-type]  # an outbox for Messages
     found = await people.find(AMA)
     assert found
     return found
@@ -72,13 +73,13 @@ async def person(engine: AsyncEngine) -> Subscriber:
 
 async def trusted(sims: Sims, msisdn: Msisdn = AMA, hours: int = 24) -> str:
     """What is known now."""
-    async with sims.engine.connect() as connection:
+    async with sims.store.look() as connection:
         return await trust(connection, msisdn, sims.clock.now(), hours)
 
 
 async def checks(sims: Sims) -> list[str]:
     """The questions that stand in the table."""
-    async with sims.engine.connect() as connection:
+    async with sims.store.look() as connection:
         return list((await connection.execute(select(sim_checks.c.request_id))).scalars())
 
 
@@ -89,10 +90,10 @@ def is_news(sims: Sims, ama: Subscriber, imsi: str) -> bool:
 
 async def test_the_usual_hop_costs_nothing_and_a_change_is_told_once(sims: Sims, clock: FakeClock) -> None:
     """The person's own row says whether there is anything to do; a SIM that comes back is a change too."""
-    ama = await person(sims.engine)
+    ama = await person(sims.store)
     assert is_news(sims, ama, OLD)
     assert not await sims.seen(AMA, OLD)
-    ama = await person(sims.engine)
+    ama = await person(sims.store)
     assert not is_news(sims, ama, OLD)
     assert ama.sim_hash
     assert OLD not in ama.sim_hash
@@ -106,7 +107,7 @@ async def test_the_usual_hop_costs_nothing_and_a_change_is_told_once(sims: Sims,
     clock.advance(1)
     assert await trusted(sims) == "trusted"
     assert await sims.seen(AMA, OLD)
-    async with sims.engine.connect() as connection:
+    async with sims.store.look() as connection:
         events = (await connection.execute(select(audit.c.event).order_by(audit.c.id))).scalars().all()
     assert list(events) == ["registered", "sim_changed", "sim_changed"]
 
@@ -118,7 +119,7 @@ async def test_a_sim_is_trusted_once_it_is_old_and_while_we_see_it(sims: Sims, c
     assert await trusted(sims) == "unknown"
     clock.advance(24 * HOUR)
     assert await trusted(sims) == "unknown"
-    assert is_news(sims, await person(sims.engine), OLD)
+    assert is_news(sims, await person(sims.store), OLD)
     assert not await sims.seen(AMA, OLD)
     assert await trusted(sims) == "trusted"
     clock.advance(2 * HOUR)
@@ -140,21 +141,21 @@ async def test_whoever_is_not_registered_has_no_sim_to_remember(sims: Sims) -> N
 async def test_two_hops_at_once_see_one_change(sims: Sims, database: str, clock: FakeClock) -> None:
     """Exactly one is told to raise the alarm, whichever process it runs in."""
     await sims.seen(AMA, OLD)
-    other = create_async_engine(database)
+    other = Store(database, Clock())
     guards = [sims, Sims(other, sims.jobs, None, clock, KEYS)]
     told = await asyncio.gather(*(guards[number % 2].seen(AMA, NEW) for number in range(20)))
-    await other.dispose()
+    await other.close()
     assert sum(told) == 1
 
 
 async def test_a_new_key_raises_no_alarm(sims: Sims, clock: FakeClock) -> None:
     """A SIM known under an older key is written down under the newest; another one still is a change."""
     await sims.seen(AMA, OLD)
-    rotated = Sims(sims.engine, sims.jobs, None, clock, (b"n" * 32, *KEYS))
-    before = (await person(sims.engine)).sim_hash
+    rotated = Sims(sims.store, sims.jobs, None, clock, (b"n" * 32, *KEYS))
+    before = (await person(sims.store)).sim_hash
     assert rotated.is_news(AMA, before, clock.now(), OLD)
     assert not await rotated.seen(AMA, OLD)
-    after = (await person(sims.engine)).sim_hash
+    after = (await person(sims.store)).sim_hash
     assert after != before
     assert not rotated.is_news(AMA, after, clock.now(), OLD)
     assert await rotated.seen(AMA, NEW)
@@ -162,7 +163,7 @@ async def test_a_new_key_raises_no_alarm(sims: Sims, clock: FakeClock) -> None:
 
 async def asked(sims: Sims) -> list[str]:
     """Ask about Ama; the arguments of the jobs that wait."""
-    async with sims.engine.begin() as connection:
+    async with sims.store.work() as connection:
         await sims.ask(connection, [AMA, AMA])
         query = text("SELECT args->>'check' FROM procrastinate_jobs WHERE task_name = 'sims.ask' ORDER BY id")
         return list((await connection.execute(query)).scalars())
@@ -231,7 +232,7 @@ async def test_an_answer_may_overtake_its_question(sims: Sims) -> None:
 
 
 async def test_who_cannot_be_asked_stays_unknown(
-    sims: Sims, clock: FakeClock, insight: ScriptedInsight, engine: AsyncEngine
+    sims: Sims, clock: FakeClock, insight: ScriptedInsight, store: Store
 ) -> None:
     """A refusal is final, a lost answer is tried again for an hour, and without a provider nothing is asked."""
     (first,) = await asked(sims)
@@ -245,7 +246,7 @@ async def test_who_cannot_be_asked_stays_unknown(
     clock.advance(HOUR + 1)
     await sims.inquire(second)
     assert len(insight.asked) == 2
-    alone = Sims(engine, sims.jobs, None, clock, KEYS)
+    alone = Sims(store, sims.jobs, None, clock, KEYS)
     assert len(await asked(alone)) == 2
     assert await trusted(sims) == "unknown"
 
@@ -265,7 +266,7 @@ async def test_a_page_instead_of_an_answer_calls_a_person_once(sims: Sims, insig
 async def test_no_imsi_is_stored(sims: Sims) -> None:
     """What a thief of the table gets are keyed hashes, bound to their numbers."""
     await sims.seen(AMA, OLD)
-    async with sims.engine.connect() as connection:
+    async with sims.store.look() as connection:
         stored = (await connection.execute(select(subscribers.c.sim_hash))).scalar_one()
     assert OLD not in stored
     now = sims.clock.now()

@@ -7,10 +7,10 @@ import pytest
 from conftest import FakeClock
 from desk import AMA, KOFI, Outbox
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ussd_app.clock import Clock
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Store
 from ussd_app.subscribers import (
     Level,
     NoPin,
@@ -34,9 +34,9 @@ def outbox() -> Outbox:
 
 
 @pytest.fixture
-async def people(engine: AsyncEngine, clock: FakeClock, outbox: Outbox) -> Subscribers:
+async def people(store: Store, clock: FakeClock, outbox: Outbox) -> Subscribers:
     """Ama is registered."""
-    people = Subscribers(engine, outbox, clock, KEYS)  # type: ignore[arg-type]  # an outbox for Messages
+    people = Subscribers(store, outbox, clock, KEYS)  # type: ignore[arg-type]  # an outbox for Messages
     await people.register(AMA, "Ama", "en")
     return people
 
@@ -57,17 +57,17 @@ async def test_a_new_name_is_kept_and_the_old_one_on_record(people: Subscribers)
     found = await people.find(AMA)
     assert found
     assert (found.name, await people.find(KOFI)) == ("Ama Serwaa", None)
-    async with people.engine.connect() as connection:
+    async with people.store.look() as connection:
         query = select(audit.c.msisdn, audit.c.detail).where(audit.c.event == "name_changed")
         assert [tuple(row) for row in await connection.execute(query)] == [(AMA, {"before": "Ama"})]
 
 
 async def test_a_pin_secures_a_person(people: Subscribers) -> None:
     """Who set one is known better; who never registered, no better than by their number."""
-    async with people.engine.connect() as connection:
+    async with people.store.look() as connection:
         assert [await level_of(connection, who) for who in (AMA, KOFI)] == [Level.REGISTERED] * 2
     await people.set_pin(AMA, "4821", checked=False)
-    async with people.engine.connect() as connection:
+    async with people.store.look() as connection:
         assert [await level_of(connection, who) for who in (AMA, KOFI)] == [Level.SECURED, Level.REGISTERED]
     assert (await people.register(AMA, "Ama", "en")).level is Level.SECURED
 
@@ -107,10 +107,10 @@ async def test_three_wrong_tries_lock_for_half_an_hour(people: Subscribers, cloc
 
 def _guess(url: str, pins: list[str], results: "multiprocessing.Queue[list[str]]") -> None:
     async def every() -> list[str]:
-        engine = create_async_engine(url)
-        people = Subscribers(engine, Outbox(), Clock(), KEYS)  # type: ignore[arg-type]  # an outbox for Messages
+        store = Store(url, Clock())
+        people = Subscribers(store, Outbox(), Clock(), KEYS)  # type: ignore[arg-type]  # an outbox for Messages
         found = await asyncio.gather(*(people.check_pin(AMA, pin) for pin in pins))
-        await engine.dispose()
+        await store.close()
         return [type(one).__name__ for one in found]
 
     results.put(asyncio.run(every()))
@@ -132,21 +132,19 @@ async def test_a_hundred_parallel_guesses_from_two_processes_get_three_tries(
         worker.join()
     assert len(found) == 100
     assert "PinOk" not in found
-    async with people.engine.connect() as connection:
+    async with people.store.look() as connection:
         looked_at = (await connection.execute(select(audit.c.id).where(audit.c.event == "pin_wrong"))).all()
     assert len(looked_at) == 3
 
 
-async def test_hashes_hold_no_pin_and_survive_a_new_key(
-    people: Subscribers, engine: AsyncEngine, clock: FakeClock
-) -> None:
+async def test_hashes_hold_no_pin_and_survive_a_new_key(people: Subscribers, store: Store, clock: FakeClock) -> None:
     """Argon2 of an HMAC: without the key the table is of no use."""
     await people.set_pin(AMA, "4821", checked=False)
-    rotated = Subscribers(engine, Outbox(), clock, (b"n" * 32, *KEYS))  # type: ignore[arg-type]  # an outbox for Messages
-    stolen = Subscribers(engine, Outbox(), clock, (b"n" * 32,))  # type: ignore[arg-type]  # the same
+    rotated = Subscribers(store, Outbox(), clock, (b"n" * 32, *KEYS))  # type: ignore[arg-type]  # an outbox for Messages
+    stolen = Subscribers(store, Outbox(), clock, (b"n" * 32,))  # type: ignore[arg-type]  # the same
     assert await rotated.check_pin(AMA, "4821") == PinOk()
     assert isinstance(await stolen.check_pin(AMA, "4821"), PinWrong)
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         stored = (await connection.execute(select(subscribers.c.pin_hash))).scalar_one()
         await connection.execute(update(subscribers).values(pin_tries=0))
     assert stored.startswith("$argon2id$")

@@ -78,15 +78,15 @@ async def test_an_advance_goes_back_to_whoever_paid_it_even_after_they_left(desk
     leaver = phone(5)
     member = await circle.change(group, 5, state="left")
     own = books.account(group.id, books.member_part(member.id))
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         now = desk.clock.now()
         await ledger.move(connection, "float:scripted", own, cedis("70"), order=None, reason="paid ahead", at=now)
     assert await back(desk, group, CHAIR) == Refused("nothing")
     assert await back(desk, group, phone(9)) == Refused("not_member")
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         await connection.execute(update(subscribers).values(sim_hash="another", sim_changed_at=desk.clock.now()))
     assert await back(desk, group, leaver) == Refused("sim_changed")
-    async with desk.engine.begin() as connection:
+    async with desk.store.work() as connection:
         await connection.execute(update(subscribers).values(sim_changed_at=None))
     assert await back(desk, group, leaver) == TakenBack(cedis("70"), cedis("0"))
     await desk.run(30)

@@ -68,7 +68,7 @@ async def night(
     # A worker asks every second whether an operator that rests is back.
     application = Application(load(Settings), LaterClock(), read_menus=load_menus, tend=EVERY_SECOND)
     assert isinstance(application.clock, LaterClock)
-    await keep(application.engine, application.clock)
+    await keep(application.store, application.clock)
     async with served(application, port), httpx.AsyncClient(trust_env=False, timeout=60) as http:
         yield Night(application, http, redis, random.Random(0))  # noqa: S311 - a night that can be repeated
 
@@ -121,7 +121,7 @@ async def play(night: Night, count: int, seed: int) -> None:
     people = asyncio.create_task(night.answer())
     for start in range(0, count, TOGETHER):
         await asyncio.gather(*(night.place(number) for number in range(start, min(start + TOGETHER, count))))
-        await move(night.application.engine, night.redis, night.later, timedelta(seconds=2))
+        await move(night.application.store, night.redis, night.later, timedelta(seconds=2))
         await asyncio.sleep(STEP_SECONDS)
     told = -1
     while told != await night.told():  # what is decided, or given back, so late may come to nothing too

@@ -120,7 +120,7 @@ async def test_an_operator_that_cannot_be_asked_leaves_it_to_a_person(shop: Shop
     """Nothing is booked."""
     shop.desk.payments.operators = {"scripted": ScriptedOperator()}
     deposit = Deposit(RECEIPT, cedis("500"), WHOLE, "")
-    async with shop.desk.engine.begin() as connection:
+    async with shop.desk.store.work() as connection:
         await shop.tills.keep(connection, "scripted", deposit)
     await shop.desk.run(HOUR)
     assert await shop.alerts() == ["till money that nobody can be asked about"]
@@ -181,7 +181,7 @@ async def test_a_collection_is_known_by_its_receipt_too(shop: Shop) -> None:
     await shop.desk.send()
     await shop.desk.run(30)
     await shop.told("50.50", receipt="R1R1")
-    async with shop.desk.engine.begin() as connection:
+    async with shop.desk.store.work() as connection:
         await connection.execute(update(payments).values(receipt="R1R1"))
     await shop.answered("50.50", receipt="R1R1")
     assert (await shop.row("R1R1")).state == "own"
@@ -196,7 +196,7 @@ async def test_what_may_be_a_collection_waits_until_its_receipt_is_known(shop: S
     await shop.told("50.50", payer=MASKED)
     await shop.answered("50.50")
     assert (await shop.row()).state == "told"
-    async with shop.desk.engine.begin() as connection:
+    async with shop.desk.store.work() as connection:
         await connection.execute(update(payments).values(receipt="UA50DEMO777"))
     await shop.answered("50.50")
     assert ((await shop.row()).state, await shop.alerts()) == ("confirmed", [])

@@ -65,7 +65,7 @@ async def test_a_receipt_without_digits_is_claimed_by_typing_it(shop: Shop) -> N
     """There is nothing to dial, and nobody is told to."""
     await shop.paid(receipt="ABCDEFGHIJ")
     assert shop.desk.outbox.sent == {}
-    async with shop.desk.engine.connect() as connection:
+    async with shop.desk.store.look() as connection:
         assert [len(await till.find(connection, AMA, typed)) for typed in ("abcd efghij", "", "0")] == [1, 0, 0]
 
 
@@ -136,7 +136,7 @@ async def test_what_arrives_after_it_was_claimed_again_is_owed_to_us_and_costs_n
     await shop.books(held="0.00", waiting="500.00")
     assert await shop.desk.balance(ledger.RECEIVABLE) == "500.00"
     assert await shop.back(kofis, "run-3", KOFI) == PayoutsPaused("Scripted")
-    async with shop.desk.engine.begin() as connection:
+    async with shop.desk.store.work() as connection:
         await floats.put(connection, "float:scripted", cedis("500"), note="from the bank", at=shop.desk.clock.now())
     assert isinstance(await shop.back(kofis, "run-3", KOFI), Placed)
     await shop.desk.run(30)
@@ -215,7 +215,7 @@ async def test_of_two_at_once_one_has_it(shop: Shop, circle: Circle) -> None:
         assert len({each.reference for each in placed}) == 1
         assert all(isinstance(each, Placed | Gone) for each in done)
     await shop.desk.run(30)
-    async with shop.desk.engine.connect() as connection:
+    async with shop.desk.store.look() as connection:
         count = (await connection.execute(select(func.count()).select_from(orders))).scalar_one()
     assert count == 5
     assert await shop.desk.balance("suspense") == "0.00"

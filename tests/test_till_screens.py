@@ -37,12 +37,12 @@ def real() -> Menus:
 @pytest.fixture
 async def border(shop: Shop, circle: Circle, real: Menus) -> Border:
     """The menus as they are shipped, on a till."""
-    people = Subscribers(circle.engine, circle.groups.messages, circle.clock, (b"k" * 32,))
+    people = Subscribers(circle.store, circle.groups.messages, circle.clock, (b"k" * 32,))
     for number, name in ((1, "Ama"), (2, "Kofi")):
         await people.register(phone(number), name, "en")
     services = Services(
         Settings(secret_keys=(SecretStr("of the tests"),)), circle.clock, shop.desk.orders, circle.groups, people,
-        Sims(circle.engine, circle.groups.jobs, None, circle.clock, (b"s" * 32,)), Guesses(circle.engine, circle.clock),
+        Sims(circle.store, circle.groups.jobs, None, circle.clock, (b"s" * 32,)), Guesses(circle.store, circle.clock),
         languages=lambda: {"en": "English"}, bundles=lambda: real.bundles,
     )  # fmt: skip
     return Border(circle, services, real)

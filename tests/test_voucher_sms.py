@@ -10,8 +10,8 @@ from conftest import FakeClock
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from ussd_app.clock import Clock
 from ussd_app.config import load
 from ussd_app.deliveries import Delivery, voucher_sms
 from ussd_app.deliveries.voucher_sms import PURPOSE, Settings, StockedTwice, stock
@@ -20,6 +20,7 @@ from ussd_app.money import Money
 from ussd_app.movement import CallbackNote, Kind, Pending, Request, Succeeded
 from ussd_app.msisdn import Msisdn
 from ussd_app.seals import Seals, Unreadable
+from ussd_app.store import Store
 from ussd_app.tables import vouchers
 
 AMA = Msisdn("+233240000001")
@@ -30,27 +31,27 @@ OLD, NEW = "the-older-key", "the-newer-key"
 class Shop:
     """A stock in a database, under any secret keys."""
 
-    def __init__(self, engine: AsyncEngine, redis: Redis, clock: FakeClock) -> None:
-        self.engine = engine
+    def __init__(self, store: Store, redis: Redis, clock: FakeClock) -> None:
+        self.store = store
         self.clock = clock
         self._redis = redis
 
-    def delivery(self, *keys: str, engine: AsyncEngine | None = None) -> Delivery:
+    def delivery(self, *keys: str, store: Store | None = None) -> Delivery:
         """The delivery as the application makes it: keys are handed in where the environment names none."""
         settings = load(Settings, secret_keys=tuple(map(SecretStr, keys or (NEW,))))
-        return voucher_sms.Delivery(settings, httpx.AsyncClient(), self._redis, self.clock, engine or self.engine)
+        return voucher_sms.Delivery(settings, httpx.AsyncClient(), self._redis, self.clock, store or self.store)
 
     async def stock(self, *codes: str, product: str = "wifi-day", keys: tuple[str, ...] = (NEW,)) -> int:
         """Add codes, a moment after those before."""
         self.clock.advance(1)
         seals = Seals(tuple(map(SecretStr, keys)), PURPOSE)
-        return await stock(self.engine, seals, product, codes, self.clock.now())
+        return await stock(self.store, seals, product, codes, self.clock.now())
 
 
 @pytest.fixture
-def shop(engine: AsyncEngine, redis: Redis, clock: FakeClock) -> Shop:
+def shop(store: Store, redis: Redis, clock: FakeClock) -> Shop:
     """An empty stock."""
-    return Shop(engine, redis, clock)
+    return Shop(store, redis, clock)
 
 
 def asking(product: str = "wifi-day") -> Request:
@@ -80,7 +81,7 @@ async def test_the_oldest_code_is_handed_over_once(shop: Shop) -> None:
         await delivery.submit(asking(""))
     with pytest.raises(Unknown):
         await delivery.check(asking())
-    async with shop.engine.connect() as connection:
+    async with shop.store.look() as connection:
         row = (await connection.execute(select(vouchers).where(vouchers.c.reference == first.reference))).one()
     assert row.taken_at - row.added_at == timedelta(seconds=2)
     assert str(row.id) == given.receipt
@@ -104,7 +105,7 @@ async def test_two_workers_with_one_reference_take_one_code(shop: Shop) -> None:
     results = await asyncio.gather(*(delivery.submit(request) for _ in range(3)), return_exceptions=True)
     assert all(isinstance(result, Succeeded | Unknown) for result in results)
     assert {r.handed_over for r in results if isinstance(r, Succeeded)} == {(await taken(delivery, request))}
-    async with shop.engine.connect() as connection:
+    async with shop.store.look() as connection:
         gone = select(vouchers.c.id).where(vouchers.c.reference.is_not(None))
         assert len((await connection.execute(gone)).all()) == 1
 
@@ -145,8 +146,8 @@ async def test_codes_outlive_a_change_of_keys(shop: Shop) -> None:
 
 async def test_a_database_that_is_away_is_not_a_refusal(shop: Shop) -> None:
     """It may have committed: nobody knows until it is asked again, which is soon."""
-    away = create_async_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
-    delivery = shop.delivery(engine=away)
+    away = Store("postgresql+psycopg://nobody@127.0.0.1:1/nothing", Clock())
+    delivery = shop.delivery(store=away)
     for call in (delivery.submit, delivery.check):
         with pytest.raises(Unknown) as silent:
             await call(asking())
@@ -163,7 +164,7 @@ async def test_the_table_defends_itself(shop: Shop) -> None:
     await shop.stock("A-1", "A-2")
     request = asking()
     await shop.delivery().submit(request)
-    async with shop.engine.connect() as connection:
+    async with shop.store.look() as connection:
         with pytest.raises(Exception, match="uq_vouchers_reference"):
             await connection.execute(text(f"UPDATE vouchers SET reference = '{request.reference}'"))
 
@@ -194,8 +195,8 @@ async def test_a_code_no_sms_shows_whole_is_not_stocked(shop: Shop) -> None:
     """It would be cut, or a letter of it changed: what is sold must work."""
     for code in ("x" * 41, "[" * 21, "caf\u00eb"):
         with pytest.raises(voucher_sms.TooLong) as refused:
-            await stock(shop.engine, Seals((SecretStr(NEW),), PURPOSE), "wifi", ["fine", code], shop.clock.now())
+            await stock(shop.store, Seals((SecretStr(NEW),), PURPOSE), "wifi", ["fine", code], shop.clock.now())
         assert refused.value.line == 2
         assert code not in str(refused.value)
-    async with shop.engine.connect() as connection:
+    async with shop.store.look() as connection:
         assert (await connection.execute(select(vouchers))).all() == []

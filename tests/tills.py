@@ -11,7 +11,6 @@ from conftest import FakeClock
 from desk import Desk, ScriptedOperator, open_desk
 from groups import phone
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app import worker
 from ussd_app.callbacks import Callbacks
@@ -22,6 +21,7 @@ from ussd_app.messages import Messages
 from ussd_app.money import Money
 from ussd_app.movement import CallbackNote, Deposit, Failed, Kind, Pending, Status, Succeeded
 from ussd_app.orders import till_back, till_in
+from ussd_app.store import Store
 from ussd_app.tables import audit, deposits
 from ussd_app.till import Tills
 
@@ -95,13 +95,13 @@ class Shop:
 
     async def row(self, receipt: str = RECEIPT) -> Any:  # noqa: ANN401 - a row
         """The deposit as it is kept."""
-        async with self.desk.engine.connect() as connection:
+        async with self.desk.store.look() as connection:
             return (await connection.execute(select(deposits).where(deposits.c.receipt == receipt))).one()
 
     async def alerts(self) -> list[str]:
         """What a person must look at, but how low the float is: it holds what was paid to the till alone."""
         query = select(audit.c.detail["what"].astext).where(audit.c.event == "alert").order_by(audit.c.id)
-        async with self.desk.engine.connect() as connection:
+        async with self.desk.store.look() as connection:
             said = list((await connection.execute(query)).scalars())
         return [what for what in said if not what.startswith("float ")]
 
@@ -122,12 +122,10 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(
-    engine: AsyncEngine, database: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Shop]:
+async def shop(store: Store, database: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
     """A till, and its desk."""
     monkeypatch.setattr("desk.ScriptedOperator", TillOperator)
-    async with open_desk(engine, database, clock) as desk:
+    async with open_desk(store, database, clock) as desk:
         operator = desk.operator
         assert isinstance(operator, TillOperator)
         tills = Tills(desk.payments, cast("Messages", desk.outbox), Settings())

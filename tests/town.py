@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx2 as httpx
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app import ledger
 from ussd_app.config import Settings
 from ussd_app.sandbox import environment
+from ussd_app.store import Store
 from ussd_app.tables import messages, payments
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ class Town:
 
     url: str
     env: Mapping[str, str]
-    engine: AsyncEngine
+    store: Store
     http: httpx.AsyncClient
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -75,7 +75,7 @@ class Town:
         """Wait until a query's one value is true."""
         deadline = time.monotonic() + seconds
         while True:
-            async with self.engine.connect() as connection:
+            async with self.store.look() as connection:
                 if (await connection.execute(text(query))).scalar_one():
                     return
             assert time.monotonic() < deadline, f"{query}\n{await self.left()}"
@@ -83,7 +83,7 @@ class Town:
 
     async def left(self) -> list[dict[str, Any]]:
         """The payments that are open, and the jobs, for a person who wonders why."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             found = [(await connection.execute(text(query))).mappings().all() for query in LEFT]
         return [dict(row) for rows in found for row in rows]
 
@@ -99,7 +99,7 @@ class Town:
     async def books_agree(self) -> None:
         """The sandbox holds for us what our ledger says, movement by movement, and nothing is pending."""
         books = (await self.http.get(f"{self.url}/sandbox/books")).json()
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             sums = await ledger.sums(connection, "float:mtn_momo", "GHS")
             assert await ledger.imbalance(connection) == {"GHS": 0}
             made = select(payments.c.id, payments.c.amount).where(payments.c.state.in_(["succeeded", "late"]))
@@ -116,7 +116,7 @@ class Town:
 
     async def sms_rows(self) -> list[tuple[str, str]]:
         """Template and number of every message row."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             rows = await connection.execute(select(messages.c.template, messages.c.msisdn))
             return [(row.template, row.msisdn) for row in rows]
 
@@ -131,7 +131,7 @@ class Town:
 
 
 @asynccontextmanager
-async def open_town(engine: AsyncEngine, database: str, redis_url: str, **given: str) -> AsyncIterator[Town]:
+async def open_town(store: Store, database: str, redis_url: str, **given: str) -> AsyncIterator[Town]:
     """Start a server with the sandbox; end it and every worker afterwards."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -152,7 +152,7 @@ async def open_town(engine: AsyncEngine, database: str, redis_url: str, **given:
     }
     command = [sys.executable, *SERVE, "serve", "--port", str(port)]
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-        town = Town(url, env, engine, http)
+        town = Town(url, env, store, http)
         town.start(command)
         try:
             await until_ready(http, url)

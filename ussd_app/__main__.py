@@ -204,7 +204,7 @@ def vouchers(
         async with application:
             seals = Seals(application.settings.secret_keys, voucher_sms.PURPOSE)
             lines = codes.read_text().splitlines()
-            added = await voucher_sms.stock(application.engine, seals, product, lines, application.clock.now())
+            added = await voucher_sms.stock(application.store, seals, product, lines, application.clock.now())
             typer.echo(f"{added} codes of {product} added")
 
     _run(run)

@@ -15,8 +15,6 @@ import procrastinate
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 
@@ -47,13 +45,13 @@ from ussd_app.sandbox import Sandbox
 from ussd_app.senders import Sender
 from ussd_app.sessions import Sessions
 from ussd_app.sims import Sims
+from ussd_app.store import Store
 from ussd_app.subscribers import Subscribers
 from ussd_app.till import Tills
 from ussd_app.web import Parts
 from ussd_app.web.doors import Door, secret_of
 from ussd_app.web.hops import Hops
 
-POOL_CONNECTIONS = 20  # to Postgres, of one process
 JOB_CONNECTIONS = 4
 NAME = "ussd_app"  # by which Postgres knows our connections; Procrastinate's own are called "ussd_app jobs"
 INSIGHTS = "insights_"  # before the name of a provider that tells of SIMs, in the address of its callbacks
@@ -97,9 +95,7 @@ class Application:
         self.http = http.client()
         self.redis = _redis(settings.redis_url.get_secret_value())
         database = sqlalchemy_url(settings.database_url.get_secret_value())
-        self.engine: AsyncEngine = create_async_engine(
-            database, pool_size=POOL_CONNECTIONS, pool_pre_ping=True, connect_args={"application_name": NAME}
-        )
+        self.store = Store(database, self.clock, application_name=NAME)
         self.jobs = procrastinate.App(
             connector=procrastinate.PsycopgConnector(
                 conninfo=database.replace("+psycopg", "", 1),
@@ -117,23 +113,21 @@ class Application:
         self.insight: Insight | None = self._insight(settings.sim_checks) if settings.sim_checks else None
         self.menus: Menus = read_menus(menus_dir(settings), limits=self.limits, zone=settings.zone)
         jobs, random = Jobs(self.jobs), random or SystemRandom()
-        self.messages = Messages(self.engine, jobs, self.senders, lambda: self.menus, self.clock, self.redis)
+        self.messages = Messages(self.store, jobs, self.senders, lambda: self.menus, self.clock, self.redis)
         self.payments = Payments(
-            self.engine, jobs, self.operators, self.deliveries, self.clock, self.callback_url,
+            self.store, jobs, self.operators, self.deliveries, self.clock, self.callback_url,
             Breakers(self.redis, self.clock), random, schedule,
         )  # fmt: skip
         self.tills = Tills(self.payments, self.messages, settings)
-        self.groups = Groups(self.engine, jobs, self.messages, self.clock, settings, random)
-        routes = Routes(self.engine, self.operators, self.clock)
+        self.groups = Groups(self.store, jobs, self.messages, self.clock, settings, random)
+        routes = Routes(self.store, self.operators, self.clock)
         self.orders = Orders(
-            self.engine, self.payments, self.messages, self.groups, self.clock, settings, random, routes
+            self.store, self.payments, self.messages, self.groups, self.clock, settings, random, routes
         )
-        self.subscribers = Subscribers(self.engine, self.messages, self.clock, settings.keys("pin"))
-        self.sims = Sims(self.engine, jobs, self.insight, self.clock, settings.keys("sim"))
+        self.subscribers = Subscribers(self.store, self.messages, self.clock, settings.keys("pin"))
+        self.sims = Sims(self.store, jobs, self.insight, self.clock, settings.keys("sim"))
         # It must get through where every pooled connection is held by a hop that hangs, and give up on a dead line.
-        promising = create_async_engine(
-            database, poolclass=NullPool, connect_args={"connect_timeout": 5, "tcp_user_timeout": 10_000}
-        )
+        promising = Store(database, self.clock, keep=False, connect_timeout=5, tcp_user_timeout=10_000)
         self.keeper = Keeper(Promises(promising, self.redis, self.messages, self.clock, settings.code))
         worker.register(self.jobs, self.orders, self.sims, tend=tend)
         worker.register_till(self.jobs, self.tills)
@@ -181,7 +175,7 @@ class Application:
 
     async def __aenter__(self) -> Self:
         await self._opened.enter_async_context(self.jobs.open_async())
-        self._opened.push_async_callback(self.engine.dispose)
+        self._opened.push_async_callback(self.store.close)
         self._opened.push_async_callback(self.redis.aclose)
         self._opened.push_async_callback(self.http.aclose)
         return self
@@ -194,7 +188,7 @@ class Application:
         web.refuse_open(self.settings, self.aggregators.values())
         services = Services(
             self.settings, self.clock, self.orders, self.groups, self.subscribers, self.sims,
-            Guesses(self.engine, self.clock), self._languages,
+            Guesses(self.store, self.clock), self._languages,
             lambda: self.menus.bundles,
         )  # fmt: skip
         conversation = Conversation(lambda: self.menus, services, lambda: secrets.token_urlsafe(12))
@@ -265,7 +259,7 @@ class Application:
     def _delivery(self, name: str) -> Delivery:
         # Our own secret keys may have been made at this start, and are in no environment to be read from.
         settings = load(provider("deliveries", name).Settings, secret_keys=self.settings.secret_keys)
-        made: Delivery = provider("deliveries", name).Delivery(settings, self.http, self.redis, self.clock, self.engine)
+        made: Delivery = provider("deliveries", name).Delivery(settings, self.http, self.redis, self.clock, self.store)
         return made
 
     def _insight(self, name: str) -> Insight:
@@ -302,7 +296,7 @@ class Application:
         await asyncio.wait_for(self.redis.ping(), 1)
 
     async def _postgres_answers(self) -> None:
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             await connection.execute(text("SELECT 1"))
 
 

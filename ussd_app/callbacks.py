@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import func, or_, select, update
 
 from ussd_app.movement import CallbackNote, Failed
 from ussd_app.payments import SUCCESSES, Payments, claims, floats
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import callbacks, payments
 from ussd_app.till import Tills
 
@@ -22,7 +22,7 @@ class Callbacks:
 
     async def keep(self, provider: str, path: str, content_type: str, body: bytes) -> None:
         """Store a callback as it came and plan a confirm, in one commit; what it claims is not looked at."""
-        async with self.payments.engine.begin() as connection:
+        async with self.payments.store.work() as connection:
             note = self.payments.providers[provider].parse_callback(path, body)
             values = {
                 "provider": provider, "path": path, "payment": note.reference, "external_id": note.external_id,
@@ -41,7 +41,7 @@ class Callbacks:
                 if row:
                     await self._of_payment(connection, row, path, note)
 
-    async def _of_payment(self, connection: AsyncConnection, row: RowMapping, path: str, note: CallbackNote) -> None:
+    async def _of_payment(self, connection: Work, row: Row, path: str, note: CallbackNote) -> None:
         if not await claims.complete(connection, row, note.status):
             await self.payments.alert_once(connection, row["id"], claims.TWICE)
         # Where a query tells, its word was the last; elsewhere nobody would ask again about what has succeeded.
@@ -50,20 +50,20 @@ class Callbacks:
             await self.payments.alert_once(connection, row["id"], claims.DENIED)
         await self.plan_confirm(connection, row["id"])
 
-    async def _named(self, connection: AsyncConnection, provider: str, note: CallbackNote) -> UUID | None:
+    async def _named(self, connection: Look, provider: str, note: CallbackNote) -> UUID | None:
         """The payment that a provider calls by an id of its own, once it has told us that id."""
         if not note.external_id:
             return None
         query = select(payments.c.id).where(payments.c.operator == provider, payments.c.external_id == note.external_id)
         return (await connection.execute(query.limit(1))).scalar_one_or_none()
 
-    async def _name(self, connection: AsyncConnection, provider: str, reference: UUID, external_id: str | None) -> None:
+    async def _name(self, connection: Work, provider: str, reference: UUID, external_id: str | None) -> None:
         """Learn the provider's own id where its answer was lost: without it some cannot even be asked."""
         unnamed = select(payments.c.id).where(payments.c.id == reference, payments.c.external_id.is_(None))
         if external_id and (await connection.execute(unnamed)).first():
             await self.payments.name(connection, reference, provider, external_id)
 
-    async def plan_confirm(self, connection: AsyncConnection, reference: UUID) -> None:
+    async def plan_confirm(self, connection: Work, reference: UUID) -> None:
         """Plan a confirm, one in Schedule.ask_every for a payment at most; nothing for a reference nobody knows."""
         now = self.payments.clock.now()
         due = func.greatest(now, func.coalesce(payments.c.asked_at + self.payments.schedule.ask_every, now))

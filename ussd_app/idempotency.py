@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from datetime import datetime
 
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ussd_app.store import Work
 from ussd_app.tables import idempotency_keys
 
 USED, VOID = "used", "void"
@@ -35,7 +35,7 @@ def under(key: str) -> Iterator[None]:
         _current.reset(before)
 
 
-async def use(connection: AsyncConnection, at: datetime) -> None:
+async def use(connection: Work, at: datetime) -> None:
     """Mark the current key, if there is one, as used, in the commit of its effect; raises Void."""
     key = _current.get()
     if not key:
@@ -47,7 +47,7 @@ async def use(connection: AsyncConnection, at: datetime) -> None:
         raise Void(key)
 
 
-async def void(connection: AsyncConnection, key: str, at: datetime) -> bool:
+async def void(connection: Work, key: str, at: datetime) -> bool:
     """Declare a key void; False where it was used before, or void. Waits for a commit under way that uses it."""
     declared = insert(idempotency_keys).values(key=key, state=VOID, at=at).on_conflict_do_nothing()
     return (await connection.execute(declared.returning(idempotency_keys.c.key))).first() is not None

@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any
 
 import procrastinate
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ussd_app.store import Work
 
 MONEY = 10  # priorities: a person waits for these
 SMS = 5
@@ -18,7 +19,7 @@ class Jobs:
 
     async def defer(
         self,
-        connection: AsyncConnection,
+        connection: Work,
         task: str,
         *,
         queue: str = "money",
@@ -34,7 +35,6 @@ class Jobs:
         """
         if at is not None:
             priority -= 1
-        raw = await connection.get_raw_connection()
         deferrer = self.app.configure_task(
             task,
             allow_unknown=True,
@@ -42,6 +42,6 @@ class Jobs:
             priority=priority,
             schedule_at=at,
             lock=lock,
-            connection=raw.driver_connection,
+            connection=connection.connection,
         )
         await deferrer.defer_async(**ids)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from psycopg import IntegrityError
 from sqlalchemy import func, literal, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.money import Money
+from ussd_app.store import Look, Work
 from ussd_app.tables import accounts, transfers
 
 FEES = "fees"
@@ -53,36 +53,36 @@ def clearing_account(order: UUID) -> str:
 
 
 async def hold(
-    connection: AsyncConnection, debit: str, credit: str, money: Money, *, order: UUID | None, reason: str, at: datetime
+    connection: Work, debit: str, credit: str, money: Money, *, order: UUID | None, reason: str, at: datetime
 ) -> UUID | Insufficient:
     """Reserve an amount: what is pending out can no longer be spent, what is pending in cannot yet be."""
     return await _move(connection, "pending", debit, credit, money, order, reason, at)
 
 
 async def move(
-    connection: AsyncConnection, debit: str, credit: str, money: Money, *, order: UUID | None, reason: str, at: datetime
+    connection: Work, debit: str, credit: str, money: Money, *, order: UUID | None, reason: str, at: datetime
 ) -> UUID | Insufficient:
     """Move an amount at once."""
     return await _move(connection, "single", debit, credit, money, order, reason, at)
 
 
-async def post(connection: AsyncConnection, pending: UUID, *, reason: str, at: datetime) -> None:
+async def post(connection: Work, pending: UUID, *, reason: str, at: datetime) -> None:
     """Make a pending transfer final; a second resolution is an IntegrityError."""
     await _resolve(connection, "post", pending, reason, at)
 
 
-async def void(connection: AsyncConnection, pending: UUID, *, reason: str, at: datetime) -> None:
+async def void(connection: Work, pending: UUID, *, reason: str, at: datetime) -> None:
     """Give a pending transfer up; a second resolution is an IntegrityError."""
     await _resolve(connection, "void", pending, reason, at)
 
 
-async def lock(connection: AsyncConnection, names: Iterable[str], currency: str) -> None:
+async def lock(connection: Work, names: Iterable[str], currency: str) -> None:
     """Lock accounts for what follows in this commit, in id order, so that no two commits wait for each other."""
     wanted = select(accounts.c.id).where(accounts.c.name.in_(names), accounts.c.currency == currency)
     await connection.execute(wanted.order_by(accounts.c.id).with_for_update(key_share=True))
 
 
-async def sums(connection: AsyncConnection, account: str, currency: str) -> Sums:
+async def sums(connection: Look, account: str, currency: str) -> Sums:
     """The sums of one account; all zero where it has never been used."""
     a = accounts.c
     wanted = select(a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending)
@@ -91,7 +91,7 @@ async def sums(connection: AsyncConnection, account: str, currency: str) -> Sums
 
 
 async def _move(
-    connection: AsyncConnection,
+    connection: Work,
     kind: str,
     debit: str,
     credit: str,
@@ -114,16 +114,16 @@ async def _move(
     }
     try:
         # A floor that holds must not cost the caller the rest of its transaction.
-        async with connection.begin_nested():
+        async with connection.savepoint():
             await connection.execute(transfers.insert().values(values))
     except IntegrityError as error:
-        if "ck_accounts_floor" in str(error.orig):
+        if "ck_accounts_floor" in str(error):
             return Insufficient(debit)
         raise
     return transfer
 
 
-async def _resolve(connection: AsyncConnection, kind: str, pending: UUID, reason: str, at: datetime) -> None:
+async def _resolve(connection: Work, kind: str, pending: UUID, reason: str, at: datetime) -> None:
     held = transfers.alias("held")
     names = ["id", "kind", "debit_account", "credit_account", "amount", "currency", "pending_id", "order_id"]
     row = select(
@@ -143,7 +143,7 @@ async def _resolve(connection: AsyncConnection, kind: str, pending: UUID, reason
         raise LookupError(f"no transfer {pending}")
 
 
-async def _account(connection: AsyncConnection, name: str, currency: str) -> int:
+async def _account(connection: Work, name: str, currency: str) -> int:
     """The id of an account, opened at its first use."""
     wanted = select(accounts.c.id).where(accounts.c.name == name, accounts.c.currency == currency)
     found = (await connection.execute(wanted)).scalar_one_or_none()
@@ -156,7 +156,7 @@ async def _account(connection: AsyncConnection, name: str, currency: str) -> int
     return int(found)
 
 
-async def imbalance(connection: AsyncConnection) -> dict[str, int]:
+async def imbalance(connection: Look) -> dict[str, int]:
     """Debits less credits over all accounts, by currency: zero everywhere, or the books are broken."""
     query = select(
         accounts.c.currency, func.sum(accounts.c.debits_posted) - func.sum(accounts.c.credits_posted)

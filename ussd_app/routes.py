@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import networks
 from ussd_app.clock import Clock
@@ -19,6 +18,7 @@ from ussd_app.errors import Reason
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Operator
+from ussd_app.store import Look, Row, Store, Work
 from ussd_app.tables import routes
 
 FRESH = timedelta(days=180)
@@ -31,17 +31,17 @@ Source = Literal["network", "chosen", "staff", "paid"]
 class Routes:
     """Finds the operator of a number, and remembers what is learnt of it."""
 
-    def __init__(self, engine: AsyncEngine, operators: Mapping[str, Operator], clock: Clock) -> None:
-        self.engine = engine
+    def __init__(self, store: Store, operators: Mapping[str, Operator], clock: Clock) -> None:
+        self.store = store
         self.operators = operators
         self.clock = clock
 
     async def find(self, msisdn: Msisdn, network: str | None = None) -> Operator | None:
         """The same as serving, on a connection of its own."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             return await self.serving(connection, msisdn, network)
 
-    async def serving(self, connection: AsyncConnection, msisdn: Msisdn, network: str | None = None) -> Operator | None:
+    async def serving(self, connection: Look, msisdn: Msisdn, network: str | None = None) -> Operator | None:
         """The operator that serves a number; ``network`` is what the number's own session says, and beats all else."""
         carrier = self._told(msisdn, network)
         if carrier:
@@ -64,16 +64,14 @@ class Routes:
         """Every operator of ours a number of its country may be on, by name, in the order they are configured."""
         return {name: each for name, each in self.operators.items() if msisdn.country in each.countries}
 
-    async def heard(self, connection: AsyncConnection, msisdn: Msisdn, network: str | None) -> None:
+    async def heard(self, connection: Work, msisdn: Msisdn, network: str | None) -> None:
         """Remember what the session of whoever has just placed something says of their number."""
         carrier = self._told(msisdn, network)
         operator = self._of(msisdn, carrier) if carrier else None
         if operator:
             await self.learn(connection, msisdn, operator.name, "network")
 
-    async def settled(
-        self, connection: AsyncConnection, payment: RowMapping, reason: Reason | None, *, chosen: bool
-    ) -> None:
+    async def settled(self, connection: Work, payment: Row, reason: Reason | None, *, chosen: bool) -> None:
         """Remember what a payment tells that has become final: money moved there, or nobody has that number."""
         msisdn, operator = Msisdn(payment["msisdn"]), payment["operator"]
         if payment["kind"] not in {Kind.COLLECTION, Kind.DISBURSEMENT}:
@@ -85,7 +83,7 @@ class Routes:
             await self.refute(connection, msisdn, operator)
 
     async def learn(
-        self, connection: AsyncConnection, msisdn: Msisdn, operator: str, source: Source, at: datetime | None = None
+        self, connection: Work, msisdn: Msisdn, operator: str, source: Source, at: datetime | None = None
     ) -> None:
         """A number is served by this operator, as of ``at`` or now."""
         at = at or self.clock.now()
@@ -97,7 +95,7 @@ class Routes:
         given = insert(routes).values(msisdn=msisdn, **row)
         await connection.execute(given.on_conflict_do_update(index_elements=["msisdn"], set_=row, where=news))
 
-    async def refute(self, connection: AsyncConnection, msisdn: Msisdn, operator: str) -> None:
+    async def refute(self, connection: Work, msisdn: Msisdn, operator: str) -> None:
         """A number is not on this operator's network: what said so is forgotten, and its digits are not believed."""
         now = self.clock.now()
         known, row = routes.c, {"operator": operator, "source": NOT_FOUND, "at": now}

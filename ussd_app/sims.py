@@ -13,7 +13,6 @@ from uuid import uuid4
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app.alarms import Alarms
 from ussd_app.clock import Clock
@@ -21,6 +20,7 @@ from ussd_app.errors import ProviderError, Rejected
 from ussd_app.insights import Insight, SimAnswer
 from ussd_app.jobs import Jobs
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Store, Work
 from ussd_app.tables import audit, sim_checks, subscribers
 
 IMSI = re.compile("[0-9]{14,15}", re.ASCII)  # what is masked or cut short says nothing (3GPP TS 23.003, 2.2)
@@ -38,9 +38,9 @@ class Sims:
     """Remembers SIMs, and asks about them; ``keys`` newest first, ``insight`` None where nobody can be asked."""
 
     def __init__(
-        self, engine: AsyncEngine, jobs: Jobs, insight: Insight | None, clock: Clock, keys: tuple[bytes, ...]
+        self, store: Store, jobs: Jobs, insight: Insight | None, clock: Clock, keys: tuple[bytes, ...]
     ) -> None:
-        self.engine = engine
+        self.store = store
         self.jobs = jobs
         self.insight = insight
         self._alarms = Alarms(None, clock)
@@ -58,7 +58,7 @@ class Sims:
         """Remember the SIM a registered person dials with; True, once, where it is another than before."""
         hashes = [_hash(key, msisdn, imsi) for key in self.keys]
         own, now = subscribers.c.msisdn == msisdn, self.clock.now()
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             query = select(subscribers.c.sim_hash).where(own).with_for_update()
             known = (await connection.execute(query)).scalar_one_or_none()
             values: dict[str, object] = {"sim_hash": hashes[0], "sim_seen_at": now}
@@ -72,7 +72,7 @@ class Sims:
             await connection.execute(update(subscribers).where(own).values(values))
         return changed
 
-    async def ask(self, connection: AsyncConnection, msisdns: Iterable[Msisdn]) -> None:
+    async def ask(self, connection: Work, msisdns: Iterable[Msisdn]) -> None:
         """Have it asked when these numbers' SIMs were swapped; the answers count from when they come."""
         if self.insight is None:
             return
@@ -84,7 +84,7 @@ class Sims:
 
     async def inquire(self, check: str) -> None:
         """Job: put one question. One put twice is paid for twice and no more."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             query = select(sim_checks).where(sim_checks.c.request_id == check)
             row = (await connection.execute(query)).one_or_none()
         if row is None or self.insight is None or row.asked_at < self.clock.now() - WORTH_ASKING:
@@ -96,7 +96,7 @@ class Sims:
             if not isinstance(error, Rejected):
                 raise
             queued = {}
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             await connection.execute(delete(sim_checks).where(sim_checks.c.request_id == check))
             for request_id, msisdn in queued.items():
                 asked = {"msisdn": msisdn, "asked_at": row.asked_at}
@@ -116,12 +116,12 @@ class Sims:
         given = insert(sim_checks).values(request_id=answer.request_id, msisdn=NOBODY, asked_at=now, **told)
         first = sim_checks.c.answered_at.is_(None)
         kept = given.on_conflict_do_update(index_elements=["request_id"], set_=told, where=first)
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             msisdn = (await connection.execute(kept.returning(sim_checks.c.msisdn))).scalar_one_or_none()
         return Msisdn(msisdn) if msisdn and _is_since(answer.swapped_on, now - FRESH) else None
 
 
-async def trust(connection: AsyncConnection, msisdn: Msisdn, at: datetime, hours: int = 24) -> Trust:
+async def trust(connection: Look, msisdn: Msisdn, at: datetime, hours: int = 24) -> Trust:
     """What is known of a person's SIM: the same for these ``hours`` at least, changed within them, or nothing.
 
     What we saw ourselves counts only while it is fresh: a thief would dial through an aggregator that shows no imsi.

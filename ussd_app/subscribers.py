@@ -10,14 +10,14 @@ import anyio
 from anyio import to_thread
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import gsm, idempotency
 from ussd_app.clock import Clock
 from ussd_app.messages import Messages
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Row, Store, Work
 from ussd_app.tables import audit, promises, subscribers
 
 NAME_SEPTETS = 20
@@ -101,8 +101,8 @@ class PinWeak:
 class Subscribers:
     """Registers people and guards their PINs, safely under any number of web processes."""
 
-    def __init__(self, engine: AsyncEngine, messages: Messages, clock: Clock, keys: tuple[bytes, ...]) -> None:
-        self.engine = engine
+    def __init__(self, store: Store, messages: Messages, clock: Clock, keys: tuple[bytes, ...]) -> None:
+        self.store = store
         self.messages = messages
         self.clock = clock
         self.keys = keys  # newest first; a PIN set under an older one still holds
@@ -122,7 +122,7 @@ class Subscribers:
             .order_by(promises.c.kept_at.desc())
             .limit(1)
         )
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
             return None
@@ -131,7 +131,7 @@ class Subscribers:
 
     async def shown(self, msisdn: Msisdn) -> None:
         """They see now what came of their last request, and need not be shown it again."""
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             await connection.execute(
                 update(promises)
                 .where(promises.c.msisdn == msisdn, promises.c.shown_at.is_(None))
@@ -142,16 +142,18 @@ class Subscribers:
         """Enter a person; one already there stays as they are."""
         kept = gsm.one_line(name, NAME_SEPTETS)
         values = {"msisdn": msisdn, "name": kept, "language": language, "registered_at": self.clock.now()}
-        async with self.engine.begin() as connection:
-            added = await connection.execute(insert(subscribers).values(values).on_conflict_do_nothing())
-            if added.rowcount:
+        async with self.store.work() as connection:
+            added = await connection.execute(
+                insert(subscribers).values(values).on_conflict_do_nothing().returning(subscribers.c.msisdn)
+            )
+            if added.first():
                 await self._audit(connection, msisdn, "registered")
             row = await self._row(connection, msisdn)
         return _subscriber(row) if row else Subscriber(msisdn, kept, language, has_pin=False)
 
     async def set_language(self, msisdn: Msisdn, language: str) -> None:
         """From now on speak this language to them."""
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             await connection.execute(
                 update(subscribers).where(subscribers.c.msisdn == msisdn).values(language=language)
             )
@@ -160,7 +162,7 @@ class Subscribers:
     async def set_name(self, msisdn: Msisdn, name: str) -> str:
         """From now on call them this; the name as it is kept. What they were called stays on record."""
         kept = gsm.one_line(name, NAME_SEPTETS)
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._row(connection, msisdn, lock=True)
             if row and row["name"] != kept:
                 await connection.execute(update(subscribers).where(subscribers.c.msisdn == msisdn).values(name=kept))
@@ -173,7 +175,7 @@ class Subscribers:
         if not isinstance(counted, str):
             return counted
         right = await to_thread.run_sync(self._matches, counted, pin, limiter=self._threads)
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             if right:
                 await connection.execute(
                     update(subscribers).where(subscribers.c.msisdn == msisdn).values(pin_tries=0, pin_locked_until=None)
@@ -187,7 +189,7 @@ class Subscribers:
             return PinWeak()
         hashed = await to_thread.run_sync(HASHER.hash, self._mac(self.keys[0], pin), limiter=self._threads)
         now = self.clock.now()
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._row(connection, msisdn, lock=True)
             if row and row["pin_locked_until"] and row["pin_locked_until"] > now:
                 return PinLocked(_minutes(row["pin_locked_until"] - now))
@@ -205,7 +207,7 @@ class Subscribers:
     async def _count_try(self, msisdn: Msisdn) -> str | PinLocked | NoPin:
         """The hash to compare with, once this try has been counted."""
         now = self.clock.now()
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._row(connection, msisdn, lock=True)
             if row is None or row["pin_hash"] is None:
                 return NoPin()
@@ -221,7 +223,7 @@ class Subscribers:
             )
             return str(row["pin_hash"])
 
-    async def _wrong(self, connection: AsyncConnection, msisdn: Msisdn) -> PinWrong | PinLocked:
+    async def _wrong(self, connection: Work, msisdn: Msisdn) -> PinWrong | PinLocked:
         row = await self._row(connection, msisdn)
         await self._audit(connection, msisdn, "pin_wrong")
         if row is None or row["pin_locked_until"] is None:
@@ -229,7 +231,7 @@ class Subscribers:
         await self._tell(connection, msisdn, "pin_locked")
         return PinLocked(_minutes(LOCK))
 
-    async def _tell(self, connection: AsyncConnection, msisdn: Msisdn, template: str) -> None:
+    async def _tell(self, connection: Work, msisdn: Msisdn, template: str) -> None:
         row = await self._row(connection, msisdn)
         now = self.clock.now()
         await self.messages.queue(
@@ -241,12 +243,12 @@ class Subscribers:
             variables={"at": now},
         )
 
-    async def _audit(self, connection: AsyncConnection, msisdn: Msisdn, event: str, **detail: str) -> None:
+    async def _audit(self, connection: Work, msisdn: Msisdn, event: str, **detail: str) -> None:
         await idempotency.use(connection, self.clock.now())
         values = {"at": self.clock.now(), "msisdn": msisdn, "event": event, "detail": detail}
         await connection.execute(audit.insert().values(values))
 
-    async def _row(self, connection: AsyncConnection, msisdn: Msisdn, *, lock: bool = False) -> RowMapping | None:
+    async def _row(self, connection: Work, msisdn: Msisdn, *, lock: bool = False) -> Row | None:
         query = select(subscribers).where(subscribers.c.msisdn == msisdn)
         if lock:
             query = query.with_for_update()
@@ -260,7 +262,7 @@ class Subscribers:
         return hmac.digest(key, pin.encode(), "sha256")
 
 
-async def level_of(connection: AsyncConnection, msisdn: Msisdn) -> Level:
+async def level_of(connection: Look, msisdn: Msisdn) -> Level:
     """How well we know a person; somebody who never registered is known no better than by their number."""
     query = select(subscribers.c.pin_hash.is_not(None)).where(subscribers.c.msisdn == msisdn)
     secured = (await connection.execute(query)).scalar_one_or_none()
@@ -287,7 +289,7 @@ def _weak(pin: str, msisdn: Msisdn) -> bool:
     return straight or pin[:half] == pin[half:] or year or pin in msisdn
 
 
-def _subscriber(row: RowMapping, kept: Kept | None = None) -> Subscriber:
+def _subscriber(row: Row, kept: Kept | None = None) -> Subscriber:
     return Subscriber(
         Msisdn(row["msisdn"]),
         row["name"],

@@ -17,9 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import RowMapping, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import gsm, ledger, log
 from ussd_app.config import Settings
@@ -30,6 +29,7 @@ from ussd_app.movement import Deposit, Kind, Status, Succeeded, Till, Unqueried
 from ussd_app.msisdn import InvalidMsisdn, Msisdn, parse
 from ussd_app.payments import Payments, schedule
 from ussd_app.payments.life import FINAL
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import deposits, orders, payments, subscribers
 
 SUSPENSE = "suspense"  # the account of what has been paid to us and is nobody's yet
@@ -72,7 +72,7 @@ class Tills:
         self.messages = messages
         self.settings = settings
 
-    async def keep(self, connection: AsyncConnection, provider: str, deposit: Deposit) -> None:
+    async def keep(self, connection: Work, provider: str, deposit: Deposit) -> None:
         """Note a deposit in the commit that keeps its confirmation, and plan to ask about it; once for a receipt."""
         if not _can_be_kept(deposit):
             await self.payments.alert(connection, "till money that cannot be read", provider=provider)
@@ -95,7 +95,7 @@ class Tills:
 
     async def look_up(self, deposit: UUID, number: int) -> None:
         """Job: the ``number``-th question about a deposit; plans the next, then asks. The answer is a callback."""
-        async with self.payments.engine.begin() as connection:
+        async with self.payments.store.work() as connection:
             row = (await connection.execute(select(deposits).where(d.id == deposit).with_for_update())).mappings().one()
             if row["state"] != "told" or row["looks"] != number:
                 return
@@ -106,7 +106,7 @@ class Tills:
             await self._plan(connection, deposit, number + 1, self.payments.clock.now() + WAITS[number - 1])
         await self._ask(row)
 
-    async def confirmed(self, connection: AsyncConnection, provider: str, receipt: str, status: Status) -> None:
+    async def confirmed(self, connection: Work, provider: str, receipt: str, status: Status) -> None:
         """Book what the operator has confirmed, once; anything else it says of that receipt is asked again later."""
         same = select(deposits).where(d.provider == provider, d.receipt == receipt).with_for_update()
         row = (await connection.execute(same)).mappings().one_or_none()
@@ -121,11 +121,11 @@ class Tills:
         elif not await self._is_own(connection, row) and not await self._may_be_own(connection, row):
             await self._book(connection, row, amount)
 
-    async def _plan(self, connection: AsyncConnection, deposit: UUID, number: int, at: datetime | None) -> None:
+    async def _plan(self, connection: Work, deposit: UUID, number: int, at: datetime | None) -> None:
         await connection.execute(update(deposits).where(d.id == deposit).values(looks=number))
         await self.payments.jobs.defer(connection, "till.look_up", at=at, deposit=str(deposit), number=number)
 
-    async def _ask(self, row: RowMapping) -> None:
+    async def _ask(self, row: Row) -> None:
         operator = self.payments.operators.get(row["provider"])
         if operator is None or not isinstance(operator, Till):
             return  # it is no longer in use
@@ -135,7 +135,7 @@ class Tills:
         except ProviderError as error:
             logger.warning("deposit not looked up", deposit=str(row["id"]), error=str(error))
 
-    async def _told_again(self, connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    async def _told_again(self, connection: Work, values: Mapping[str, Any]) -> None:
         """The same words change nothing; others make a person look before anything is paid out on them."""
         same = select(deposits).where(d.provider == values["provider"], d.receipt == values["receipt"])
         row = (await connection.execute(same.with_for_update())).mappings().one()
@@ -146,7 +146,7 @@ class Tills:
         elif row["state"] != "disputed":
             await self._alert(connection, row, "one till receipt told in two ways")
 
-    async def _is_own(self, connection: AsyncConnection, row: RowMapping) -> bool:
+    async def _is_own(self, connection: Work, row: Row) -> bool:
         """Whether an order of ours has collected this: some operators tell of that too, under the order's code."""
         others = deposits.alias()
         absorbed = (others.c.order_id == p.order_id) & (others.c.state == "own") & (others.c.id != row["id"])
@@ -162,7 +162,7 @@ class Tills:
             await self._alert(connection, row, "till money for a collection that failed", order=str(found.order_id))
         return True
 
-    async def _may_be_own(self, connection: AsyncConnection, row: RowMapping) -> bool:
+    async def _may_be_own(self, connection: Look, row: Row) -> bool:
         """Whether a collection whose receipt is not known yet looks the same: asked again, until it is.
 
         That of an order still under way where the notice names one, else any of the same payer.
@@ -175,7 +175,7 @@ class Tills:
         payers = (await connection.execute(query.limit(MATCHES_MAX))).scalars()
         return any(row["label"] or agrees(row["payer"], Msisdn(payer)) for payer in payers)
 
-    async def _book(self, connection: AsyncConnection, row: RowMapping, amount: Money) -> None:
+    async def _book(self, connection: Work, row: Row, amount: Money) -> None:
         now = self.payments.clock.now()
         booked = update(deposits).where(d.id == row["id"]).values(state="confirmed", confirmed_at=now)
         await connection.execute(booked)
@@ -183,7 +183,7 @@ class Tills:
         await ledger.move(connection, held, SUSPENSE, amount, order=None, reason="paid to our till", at=now)
         await self._tell(connection, row, amount)
 
-    async def _tell(self, connection: AsyncConnection, row: RowMapping, amount: Money) -> None:
+    async def _tell(self, connection: Work, row: Row, amount: Money) -> None:
         """Tell the payer how to use it, where the operator shows their number whole."""
         try:
             payer = parse(row["payer"], self.settings.country)
@@ -201,11 +201,11 @@ class Tills:
             variables={"amount": amount, "ussd": self.settings.code, "digits": row["digits"]},
         )
 
-    async def _dispute(self, connection: AsyncConnection, row: RowMapping, what: str, **detail: str) -> None:
+    async def _dispute(self, connection: Work, row: Row, what: str, **detail: str) -> None:
         await connection.execute(update(deposits).where(d.id == row["id"]).values(state="disputed"))
         await self._alert(connection, row, what, **detail)
 
-    async def _alert(self, connection: AsyncConnection, row: RowMapping, what: str, **detail: str) -> None:
+    async def _alert(self, connection: Work, row: Row, what: str, **detail: str) -> None:
         named = {"provider": row["provider"], "receipt": row["receipt"], "amount": str(_money(row))}
         await self.payments.alert(connection, what, **named, **detail)
 
@@ -219,7 +219,7 @@ def agrees(payer: str, msisdn: Msisdn) -> bool:
     return fits and all(seen in {"*", digit} for seen, digit in zip(shown, msisdn.digits, strict=True))
 
 
-async def find(connection: AsyncConnection, msisdn: Msisdn, typed: str) -> list[Unclaimed]:
+async def find(connection: Look, msisdn: Msisdn, typed: str) -> list[Unclaimed]:
     """What this person may claim with a receipt, or with the digits of it; the oldest first."""
     said = re.sub("[^A-Z0-9]", "", typed.upper())
     same = d.digits == said if said.isdigit() else d.receipt == said
@@ -228,36 +228,36 @@ async def find(connection: AsyncConnection, msisdn: Msisdn, typed: str) -> list[
     return [_unclaimed(row) for row in rows if agrees(row["payer"], msisdn)]
 
 
-async def read(connection: AsyncConnection, deposit: UUID, msisdn: Msisdn, *, lock: bool = False) -> Unclaimed | None:
+async def read(connection: Look, deposit: UUID, msisdn: Msisdn, *, lock: bool = False) -> Unclaimed | None:
     """One that this person may claim, as it stands (``lock``: until the commit); None where it is so no longer."""
     query = select(deposits).where(d.id == deposit, *OPEN)
     row = (await connection.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
     return _unclaimed(row) if row and agrees(row["payer"], msisdn) else None
 
 
-async def claim(connection: AsyncConnection, deposit: UUID, msisdn: Msisdn, code: str, at: datetime) -> None:
+async def claim(connection: Work, deposit: UUID, msisdn: Msisdn, code: str, at: datetime) -> None:
     """Give it to the order of this code. The deposit is locked."""
     order = select(orders.c.id).where(orders.c.code == code).scalar_subquery()
     claimed = {"claimed_at": at, "claimed_by": msisdn, "order_id": order}
     await connection.execute(update(deposits).where(d.id == deposit).values(claimed))
 
 
-async def give_up(connection: AsyncConnection, order: UUID) -> None:
+async def give_up(connection: Work, order: UUID) -> None:
     """Let it be claimed again: its order has moved nothing."""
     free = {"claimed_at": None, "claimed_by": None, "order_id": None}
     await connection.execute(update(deposits).where(d.order_id == order, d.state == "confirmed").values(free))
 
 
-def _collects(row: RowMapping) -> Any:  # noqa: ANN401 - a condition
+def _collects(row: Row) -> Any:  # noqa: ANN401 - a condition
     same = (p.operator == row["provider"]) & (p.kind == Kind.COLLECTION)
     return same & (p.amount == row["amount"]) & (p.currency == row["currency"])
 
 
-def _unclaimed(row: RowMapping) -> Unclaimed:
+def _unclaimed(row: Row) -> Unclaimed:
     return Unclaimed(row["id"], row["provider"], row["digits"], _money(row), row["told_at"])
 
 
-def _money(row: RowMapping) -> Money:
+def _money(row: Row) -> Money:
     return Money(row["amount"], row["currency"])
 
 

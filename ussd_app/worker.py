@@ -65,7 +65,7 @@ def register(app: procrastinate.App, orders: Orders, sims: Sims, *, tend: str = 
     async def look_after(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate hands it over
         await _retry_stalled(context.app)
         await messages.wake()
-        async with orders.engine.connect() as connection:
+        async with orders.store.look() as connection:
             metrics.OLDEST_DUE_JOB_SECONDS.set(float((await connection.execute(OLDEST_DUE)).scalar_one()))
         await recovery.look(orders.payments)
 

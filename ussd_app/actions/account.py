@@ -267,7 +267,7 @@ async def _favourites(call: Call) -> list[Favourite]:
 
 
 async def _places(call: Call) -> list[Member]:
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         return await members.mine(connection, call.caller)
 
 

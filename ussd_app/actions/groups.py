@@ -179,7 +179,7 @@ async def members(call: Call, after: str | None, group_id: str) -> Choices:
 @action()
 async def person(call: Call, group_id: str, number: str) -> Person | NotMember:
     """The member of a number."""
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         found = await views.place(connection, call.caller, UUID(group_id))
         other = await memberships.numbered(connection, UUID(group_id), int(number)) if found else None
     if found is None or other is None:
@@ -196,7 +196,7 @@ async def person(call: Call, group_id: str, number: str) -> Person | NotMember:
 @action()
 async def officers(call: Call, group_id: str) -> Officers | NotMember:
     """Who holds which office."""
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         if await views.place(connection, call.caller, UUID(group_id)) is None:
             return NotMember()
         everyone = await memberships.active(connection, UUID(group_id))
@@ -221,7 +221,7 @@ async def turn(call: Call, group_id: str) -> MyTurn | NoTurn | NotMember:
 @action()
 async def turns(call: Call, after: str | None, group_id: str) -> Choices:
     """Who takes which pot of the cycle, and when it is due."""
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         found = await views.place(connection, call.caller, UUID(group_id))
         cycle = await rotation.running(connection, UUID(group_id)) if found else None
         if cycle is None:

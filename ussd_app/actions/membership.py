@@ -92,7 +92,7 @@ async def send_statement(call: Call, group_id: str) -> StatementSent | NotMember
 @action()
 async def sms(call: Call, group_id: str) -> EverySms | FewSms | NotMember:
     """Which SMS come of this group."""
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         found = await views.place(connection, call.caller, UUID(group_id))
     if found is None:
         return NotMember()

@@ -157,7 +157,7 @@ async def start(
 async def invitation(call: Call, group_id: str) -> OpenCode | NoOpenCode | NotYours:
     """The open code in force, to officers."""
     groups = call.services.groups
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         found = await views.place(connection, call.caller, UUID(group_id))
         if found is None or not found[1].is_officer:
             return NotYours()

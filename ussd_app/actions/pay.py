@@ -74,7 +74,7 @@ async def due(
 @action()
 async def owing(call: Call, group_id: str) -> Owing | NothingDue | NotMember:
     """What this person owes one group, fines too; to a daily group, today's contribution. Moves nothing."""
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         found = await views.place(connection, call.caller, UUID(group_id))
         if found is None:
             return NotMember()

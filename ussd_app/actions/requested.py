@@ -209,7 +209,7 @@ async def _payout(call: Call, found: Found) -> PayoutOpen:
     proposal, payee, currency = found.proposal, found.payee, found.group.currency
     if payee is None or proposal.amount is None or proposal.cash is None:
         raise LookupError(f"proposal {proposal.code} is no payout")
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         held = await books.balances(connection, found.group.id, currency)
     box = books.cash_box(found.group.id)
     amount = proposal.amount + proposal.cash
@@ -257,6 +257,6 @@ def _swapped(proposal: Proposal) -> tuple[int, int]:
 
 async def _concerned(call: Call, found: Found) -> Member:
     """Whom a request is about where nobody is paid."""
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         everyone = await members.everyone(connection, found.group.id)
     return next(member for member in everyone if str(member.id) == found.proposal.details["member"])

@@ -246,7 +246,7 @@ async def removal(
 
 async def _ask_about_sims(call: Call, group: UUID, asked: Asked) -> None:
     """The answers come by callback, and count when the request is decided."""
-    async with call.services.groups.engine.begin() as connection:
+    async with call.services.groups.store.work() as connection:
         everyone = await members.active(connection, group)
         trusted = [each.msisdn for each in everyone if each.is_officer or each.name == asked.payee]
         await call.services.sims.ask(connection, trusted)

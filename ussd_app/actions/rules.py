@@ -125,7 +125,7 @@ REFUSALS: Mapping[str, type[AlreadyAsked | NobodyToApprove | NoChange | NotYours
 @action()
 async def now(call: Call, group_id: str, rule: str) -> ShareNow | FineNow | NoFine | Worded | NotMember:
     """What is in force."""
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         found = await views.place(connection, call.caller, UUID(group_id))
     if found is None:
         return NotMember()

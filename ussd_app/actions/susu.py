@@ -168,7 +168,7 @@ async def resume(call: Call, group_id: str) -> SavingAgain | NotYours:
 
 async def _held(call: Call, group_id: str) -> list[Saved]:
     """The caller's cycles that hold money, but those on their way."""
-    async with call.services.groups.engine.connect() as connection:
+    async with call.services.groups.store.look() as connection:
         found = await views.place(connection, call.caller, UUID(group_id))
         if found is None:
             return []

@@ -76,7 +76,7 @@ async def deposits(call: Call, after: str | None, receipt: str) -> Choices:
 @action()
 async def show(call: Call, deposit: str) -> ForGroups | ForNoGroup | NotSentBack | Gone:
     """What may become of it. Moves nothing."""
-    async with call.services.orders.engine.connect() as connection:
+    async with call.services.orders.store.look() as connection:
         found = await till.read(connection, UUID(deposit), call.caller)
         if found is None:
             return Gone()
@@ -91,7 +91,7 @@ async def show(call: Call, deposit: str) -> ForGroups | ForNoGroup | NotSentBack
 @action()
 async def groups(call: Call, after: str | None, deposit: str) -> Choices:
     """The caller's groups that take it."""
-    async with call.services.orders.engine.connect() as connection:
+    async with call.services.orders.store.look() as connection:
         found = await till.read(connection, UUID(deposit), call.caller)
         theirs = await till_in.groups_for(connection, call.caller, found.amount) if found else []
     begin = next((index for index, group in enumerate(theirs, 1) if str(group.id) == after), 0)
@@ -127,5 +127,5 @@ async def send(call: Call, deposit: str) -> Placed | Gone | NotSentBack | Payout
 
 
 async def _found(call: Call, receipt: str) -> list[Unclaimed] | None:
-    async with call.services.orders.engine.connect() as connection:
+    async with call.services.orders.store.look() as connection:
         return await till.find(connection, call.caller, receipt) or None

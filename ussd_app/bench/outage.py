@@ -21,7 +21,6 @@ import httpx2 as httpx
 import procrastinate
 from pydantic import SecretStr
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from ussd_app import app, log, migrations, redis_client, worker
 from ussd_app.bench.figures import Figure
@@ -41,6 +40,7 @@ from ussd_app.payments import Payments
 from ussd_app.providers.tokens import Token, Tokens
 from ussd_app.routes import Routes
 from ussd_app.sims import Sims
+from ussd_app.store import Store, Work
 from ussd_app.tables import payments
 
 RATE = 20  # payments a second, by turns over both operators
@@ -99,7 +99,7 @@ class _Other(mtn_momo.Operator):
 class _Silent:
     """Stands for Messages: no SMS is written."""
 
-    async def queue(self, _connection: AsyncConnection, **_message: object) -> None:
+    async def queue(self, _connection: Work, **_message: object) -> None:
         """Nothing."""
 
     async def wake(self) -> None:
@@ -126,7 +126,7 @@ async def measure(redis_url: str, database_url: str, seconds: float) -> list[Fig
         # As web and worker have them: pools of their own.
         orders, _ = await _desk(stack, database_url, operators, breakers, clock)
         working_orders, jobs = await _desk(stack, database_url, operators, breakers, clock)
-        worker.register(jobs, working_orders, Sims(working_orders.engine, Jobs(jobs), None, clock, (b"bench",)))
+        worker.register(jobs, working_orders, Sims(working_orders.store, Jobs(jobs), None, clock, (b"bench",)))
         working = asyncio.create_task(worker.run(jobs, signals=False))
         started = time.monotonic()
         paid = asyncio.create_task(_pay(orders, BEFORE_SECONDS + seconds + AFTER_SECONDS))
@@ -137,7 +137,7 @@ async def measure(redis_url: str, database_url: str, seconds: float) -> list[Fig
         count = await paid
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
-        async with orders.engine.connect() as connection:
+        async with orders.store.look() as connection:
             query = select(payments.c.created_at, payments.c.submitted_at, payments.c.operator)
             found = await connection.execute(query.where(payments.c.kind == Kind.COLLECTION))
             rows = [(row.created_at, row.submitted_at, row.operator) for row in found]
@@ -157,19 +157,19 @@ async def _desk(
     clock: Clock,
 ) -> tuple[Orders, procrastinate.App]:
     """An order desk, and the jobs it defers to."""
-    engine = create_async_engine(database_url, pool_size=app.POOL_CONNECTIONS)
-    stack.push_async_callback(engine.dispose)
+    store = Store(database_url, Clock())
+    stack.push_async_callback(store.close)
     conninfo = database_url.replace("+psycopg", "", 1)
     connector = procrastinate.PsycopgConnector(conninfo=conninfo, min_size=1, max_size=app.JOB_CONNECTIONS)
     jobs = procrastinate.App(connector=connector)
     await stack.enter_async_context(jobs.open_async())
     settings, messages, random = load(Settings, prompt_delay_ms=0), cast("Messages", _Silent()), SystemRandom()
     paying = Payments(
-        engine, Jobs(jobs), operators, {}, clock, lambda name, path: f"http://127.0.0.1/{name}/{path}", breakers, random
+        store, Jobs(jobs), operators, {}, clock, lambda name, path: f"http://127.0.0.1/{name}/{path}", breakers, random
     )
-    groups = Groups(engine, Jobs(jobs), messages, clock, settings, random)
-    routes = Routes(engine, operators, clock)
-    return Orders(engine, paying, messages, groups, clock, settings, random, routes), jobs
+    groups = Groups(store, Jobs(jobs), messages, clock, settings, random)
+    routes = Routes(store, operators, clock)
+    return Orders(store, paying, messages, groups, clock, settings, random, routes), jobs
 
 
 async def _pay(orders: Orders, seconds: float) -> int:

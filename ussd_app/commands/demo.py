@@ -154,7 +154,7 @@ async def _fund(application: Application, url: str) -> None:
     held: dict[str, dict[str, str]] = {}
     for name in application.operators if len(application.operators) > 1 else ():
         account = paying.float_account(name, Kind.DISBURSEMENT)
-        async with application.engine.begin() as connection:
+        async with application.store.work() as connection:
             lacking = wanted - await floats.available(connection, account, currency)
             if lacking.minor > 0:
                 await floats.put(connection, account, lacking, note="the demo's bank", at=application.clock.now())
@@ -260,7 +260,7 @@ async def _next_sms(phone: Phone, seen: int) -> State | None:
 async def _our_float(application: Application) -> Money:
     """What our ledger says all operators hold for us."""
     currency = CURRENCIES[application.settings.country]
-    async with application.engine.connect() as connection:
+    async with application.store.look() as connection:
         shown = await floats.show(connection, application.payments, currency)
     return sum((each.held for each in shown), Money(0, currency))
 

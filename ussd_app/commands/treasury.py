@@ -4,8 +4,7 @@ import re
 from uuid import UUID
 
 import typer
-from sqlalchemy import RowMapping, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
 from ussd_app.app import Application
 from ussd_app.money import InvalidAmount, Money
@@ -14,6 +13,7 @@ from ussd_app.msisdn import CURRENCIES, Msisdn
 from ussd_app.payments import claims, floats
 from ussd_app.payments.decisions import Decision, in_doubt
 from ussd_app.payments.life import FINAL
+from ussd_app.store import Look, Row
 from ussd_app.tables import orders, payments
 
 ACCOUNTS = (Kind.COLLECTION, Kind.DISBURSEMENT)
@@ -30,7 +30,7 @@ async def show(application: Application, operator: str | None = None) -> None:
     if operator:
         _ours(application, operator)
     currency = CURRENCIES[application.settings.country]
-    async with application, application.engine.connect() as connection:
+    async with application, application.store.look() as connection:
         for each in await floats.show(connection, application.payments, currency):
             if operator in {None, each.operator}:
                 at = each.told_at and f"{each.told_at:%Y-%m-%d %H:%M} UTC"
@@ -52,7 +52,7 @@ async def put(application: Application, operator: str, amount: str, side: str, n
     if not money or not note.strip():
         raise TreasuryError("an amount, and a note of where it came from, are needed")
     account = paying.float_account(operator, side)
-    async with application, application.engine.begin() as connection:
+    async with application, application.store.work() as connection:
         if not await floats.put(connection, account, money, note=note.strip(), at=application.clock.now()):
             raise TreasuryError(f"less than that was ever put into our floats: {money} cannot be taken out")
         typer.echo(f"{account}: {await floats.available(connection, account, money.currency)}")
@@ -60,7 +60,7 @@ async def put(application: Application, operator: str, amount: str, side: str, n
 
 async def parked(application: Application) -> None:
     """Every payment that waits for a person, failed ones that may have moved too, and what callbacks have claimed."""
-    async with application, application.engine.connect() as connection:
+    async with application, application.store.look() as connection:
         waiting = (payments.c.state == "parked") | in_doubt()
         query = select(payments).where(waiting).order_by(payments.c.created_at)
         for row in (await connection.execute(query)).mappings().all():
@@ -94,7 +94,7 @@ async def decide(application: Application, which: str, *, paid: bool, receipt: s
     if receipt and not paid:
         raise TreasuryError("--receipt is of what was paid: --unpaid has none")
     async with application:
-        async with application.engine.connect() as connection:
+        async with application.store.look() as connection:
             row = await named(connection, which.strip())
         undecided = await application.orders.decide(row["id"], Decision(by.strip(), receipt if paid else None))
         if undecided:
@@ -102,7 +102,7 @@ async def decide(application: Application, which: str, *, paid: bool, receipt: s
     typer.echo(f"{row['id']}: {'paid' if paid else 'not paid'}")
 
 
-async def named(connection: AsyncConnection, which: str) -> RowMapping:
+async def named(connection: Look, which: str) -> Row:
     """The payment of this id, or of an order's payments the one that waits for a word; raises TreasuryError."""
     try:
         found = payments.c.id == UUID(which)

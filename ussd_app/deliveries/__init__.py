@@ -6,7 +6,7 @@ from ussd_app.movement import Provider
 
 
 class Delivery(Provider, Protocol):
-    """What is asked of ``Delivery(settings, http, redis, clock, engine)`` in each file.
+    """What is asked of ``Delivery(settings, http, redis, clock, store)`` in each file.
 
     Its one kind is Kind.DELIVERY: hand ``request.item`` over to ``request.msisdn``, once for each reference.
     """

@@ -14,7 +14,6 @@ from uuid import UUID
 import httpx2 as httpx
 from africastalking import MobileDataService
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ussd_app.clock import Clock
 from ussd_app.errors import Reason, Rejected, Unknown
@@ -22,6 +21,7 @@ from ussd_app.movement import CallbackNote, Kind, Pending, Request, Status
 from ussd_app.providers import africastalking
 from ussd_app.providers import africastalking_transactions as transactions
 from ussd_app.providers.africastalking import Transport
+from ussd_app.store import Store
 
 # What the SDK lets pass (2.10, trap 6).
 UNITS = frozenset({"MB", "GB"})
@@ -40,7 +40,7 @@ class Delivery:
     one_float = True
 
     def __init__(
-        self, settings: Settings, _http: httpx.AsyncClient, _redis: Redis, _clock: Clock, _engine: AsyncEngine
+        self, settings: Settings, _http: httpx.AsyncClient, _redis: Redis, _clock: Clock, _store: Store
     ) -> None:
         self._calls = transactions.Calls(self.name, settings)
 

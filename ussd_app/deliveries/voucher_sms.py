@@ -9,12 +9,11 @@ from typing import Annotated
 from uuid import uuid4
 
 import httpx2 as httpx
+from psycopg import Error, IntegrityError
 from pydantic import SecretStr
 from pydantic_settings import NoDecode
 from redis.asyncio import Redis
-from sqlalchemy import RowMapping, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import select, update
 
 from ussd_app import gsm
 from ussd_app.clock import Clock
@@ -22,6 +21,7 @@ from ussd_app.config import Environment
 from ussd_app.errors import Reason, Rejected, Unknown
 from ussd_app.movement import CallbackNote, Kind, Pending, Request, Status, Succeeded
 from ussd_app.seals import Seals, Unreadable
+from ussd_app.store import Look, Row, Store, Work
 from ussd_app.tables import vouchers
 
 CODE_SEPTETS_MAX = 40  # what an SMS's text variable shows whole
@@ -63,28 +63,26 @@ class Delivery:
     deduplicates = frozenset({Kind.DELIVERY})
     one_float = True
 
-    def __init__(
-        self, settings: Settings, _http: httpx.AsyncClient, _redis: Redis, clock: Clock, engine: AsyncEngine
-    ) -> None:
+    def __init__(self, settings: Settings, _http: httpx.AsyncClient, _redis: Redis, clock: Clock, store: Store) -> None:
         self._seals = Seals(settings.secret_keys, PURPOSE)
         self._clock = clock
-        self._engine = engine
+        self._store = store
 
     async def submit(self, request: Request) -> Status:
         """Take the oldest code of the product, or tell again the one this reference has taken."""
         try:
-            async with self._engine.begin() as connection:
+            async with self._store.work() as connection:
                 return await self._taken(connection, request) or await self._take(connection, request)
-        except DBAPIError as error:
+        except Error as error:
             # The commit may have come through; or another worker takes one for the same reference right now.
             raise _silent(error) from error
 
     async def check(self, request: Request) -> Status:
         """The code this reference has taken; raises Unknown where it has none."""
         try:
-            async with self._engine.connect() as connection:
+            async with self._store.look() as connection:
                 taken = await self._taken(connection, request)
-        except DBAPIError as error:
+        except Error as error:
             raise _silent(error) from error
         if taken is None:
             raise Unknown("this reference has taken nothing")
@@ -94,7 +92,7 @@ class Delivery:
         """Nobody is expected to call."""
         return CallbackNote(None, Pending())
 
-    async def _taken(self, connection: AsyncConnection, request: Request) -> Status | None:
+    async def _taken(self, connection: Look, request: Request) -> Status | None:
         query = select(vouchers).where(vouchers.c.reference == request.reference)
         row = (await connection.execute(query)).mappings().one_or_none()
         try:
@@ -102,7 +100,7 @@ class Delivery:
         except Unreadable as error:
             raise Unknown("sealed under a key that is not among SECRET_KEYS") from error
 
-    async def _take(self, connection: AsyncConnection, request: Request) -> Status:
+    async def _take(self, connection: Work, request: Request) -> Status:
         stock = vouchers.c.product == request.item.get("product"), vouchers.c.reference.is_(None)
         oldest = select(vouchers).where(*stock).order_by(vouchers.c.added_at, vouchers.c.id).limit(1)
         row = (await connection.execute(oldest.with_for_update(skip_locked=True))).mappings().one_or_none()
@@ -115,11 +113,11 @@ class Delivery:
         except Unreadable as error:  # which also gives it back
             raise Rejected(Reason.PROVIDER_CONFIG, "sealed under a key that is not among SECRET_KEYS") from error
 
-    def _handed_over(self, row: RowMapping, request: Request) -> Status:
+    def _handed_over(self, row: Row, request: Request) -> Status:
         return Succeeded(str(row["id"]), request.amount, self._seals.unseal(row["sealed"]))
 
 
-async def stock(engine: AsyncEngine, seals: Seals, product: str, codes: Iterable[str], at: datetime) -> int:
+async def stock(store: Store, seals: Seals, product: str, codes: Iterable[str], at: datetime) -> int:
     """Add codes, one a line, in one commit, and say how many; blank lines are none. Raises BadLine."""
     digests: dict[bytes, int] = {}  # under every key: a code stocked before the newest came is met as well
     rows: list[dict[str, object]] = []
@@ -134,16 +132,16 @@ async def stock(engine: AsyncEngine, seals: Seals, product: str, codes: Iterable
             rows.append({
                 "id": uuid4(), "product": product, "sealed": seals.seal(code), "digest": ours[0], "added_at": at,
             })  # fmt: skip
-    async with engine.begin() as connection:
+    async with store.work() as connection:
         known = select(vouchers.c.digest).where(vouchers.c.product == product, vouchers.c.digest.in_(digests))
         found = (await connection.execute(known)).scalars().all()
         if found:
             raise StockedTwice(min(digests[digest] for digest in found))
         if rows:
-            await connection.execute(vouchers.insert(), rows)
+            await connection.execute(vouchers.insert().values(rows))
     return len(rows)
 
 
-def _silent(error: DBAPIError) -> Unknown:
+def _silent(error: Error) -> Unknown:
     # Of a copy that took a code at the same moment the other one tells; a stock that is away is asked again.
     return Unknown(f"the stock did not answer: {type(error).__name__}", outage=not isinstance(error, IntegrityError))

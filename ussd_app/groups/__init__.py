@@ -1,6 +1,6 @@
 """Savings groups: who saves together, by which rules, what is due, and who may let money out.
 
-One engine for every kind of group, without any knowledge of screens, HTTP or providers. Where to look:
+One store for every kind of group, without any knowledge of screens, HTTP or providers. Where to look:
 
     people    founding, invites, members, departures
     consent   policy, proposals, asking, changes (what an adopted proposal does)
@@ -14,19 +14,18 @@ One engine for every kind of group, without any knowledge of screens, HTTP or pr
 from dataclasses import dataclass
 from random import Random
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from ussd_app.clock import Clock
 from ussd_app.config import Settings
 from ussd_app.jobs import Jobs
 from ussd_app.messages import Messages
+from ussd_app.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
     """What every function of this package works with, built once in app.py."""
 
-    engine: AsyncEngine
+    store: Store
     jobs: Jobs
     messages: Messages
     clock: Clock

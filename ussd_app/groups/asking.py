@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.groups import Groups, books, changes, members, proposals
 from ussd_app.groups.model import OFFICERS, ROLES, Group, Member, Policy, Proposal, Refused
 from ussd_app.msisdn import CURRENCIES, Msisdn
+from ussd_app.store import Work
 from ussd_app.tables import proposals as proposals_table
 
 p = proposals_table.c
@@ -25,7 +25,7 @@ async def rules(
     groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, changed: Mapping[str, Any]
 ) -> Proposal | Refused:
     """Ask all for other rules, by the names of Rules' fields, or refused: rules (nothing a group may agree on)."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         group, caller = await _caller(groups, connection, run, msisdn, group_id, "rules")
         if isinstance(caller, Refused):
             return caller
@@ -38,7 +38,7 @@ async def rules(
 
 async def role(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, number: int, role: str) -> Proposal | Refused:
     """Ask all for another officer, or refused: nobody (of that number), role (no such, or theirs already)."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         group, caller = await _caller(groups, connection, run, msisdn, group_id, "role")
         if isinstance(caller, Refused):
             return caller
@@ -53,7 +53,7 @@ async def role(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, number:
 
 async def swap(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, number: int) -> Proposal | Refused:
     """Ask another for their next turn in exchange for one's own, or refused: nobody, turn (one has none to come)."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         group, caller = await _caller(groups, connection, run, msisdn, group_id, "swap")
         if isinstance(caller, Refused):
             return caller
@@ -72,7 +72,7 @@ async def phone(
     groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, number: int, new: Msisdn
 ) -> Proposal | Refused:
     """Ask the officers to let a member have another number, or refused: nobody, already (taken), other_currency."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         group, caller = await _caller(groups, connection, run, msisdn, group_id, "phone")
         if isinstance(caller, Refused):
             return caller
@@ -89,7 +89,7 @@ async def phone(
 
 async def removal(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, number: int) -> Proposal | Refused:
     """Ask the officers to suspend a member who died or cannot be found, or refused: nobody (or oneself)."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         group, caller = await _caller(groups, connection, run, msisdn, group_id, "removal")
         if isinstance(caller, Refused):
             return caller
@@ -109,7 +109,7 @@ def _officers(group: Group) -> Policy:
 
 
 async def _caller(
-    groups: Groups, connection: AsyncConnection, run: str, msisdn: Msisdn, group_id: UUID, kind: str
+    groups: Groups, connection: Work, run: str, msisdn: Msisdn, group_id: UUID, kind: str
 ) -> tuple[Group, Member | Refused]:
     """The group, locked, and the member who asks, or refused: not_member, closed, asked (one of the kind is open)."""
     await books.lock(connection, group_id)
@@ -125,7 +125,7 @@ async def _caller(
 
 async def _ask(
     groups: Groups,
-    connection: AsyncConnection,
+    connection: Work,
     run: str,
     group: Group,
     caller: Member,

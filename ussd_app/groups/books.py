@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import ledger
 from ussd_app.groups import Groups
 from ussd_app.money import Money
+from ussd_app.store import Look, Work
 from ussd_app.tables import accounts, groups, transfers
 
 FUND = "fund"
@@ -52,7 +52,7 @@ def cash_box(group: UUID) -> str:
     return f"cash:{group}"
 
 
-async def lock(connection: AsyncConnection, group: UUID) -> None:
+async def lock(connection: Work, group: UUID) -> None:
     """Let nobody else change this group until the commit; comes before any account and any payment.
 
     Rows that only refer to the group may be written meanwhile.
@@ -62,7 +62,7 @@ async def lock(connection: AsyncConnection, group: UUID) -> None:
 
 
 async def move(
-    desk: Groups, connection: AsyncConnection, debit: str, credit: str, money: Money, reason: str, order: UUID | None
+    desk: Groups, connection: Work, debit: str, credit: str, money: Money, reason: str, order: UUID | None
 ) -> None:
     """Move an amount that is known to be there; an account that has less is a fault of ours, and raises."""
     if not money:
@@ -73,7 +73,7 @@ async def move(
 
 
 async def move_all(
-    desk: Groups, connection: AsyncConnection, group: UUID, currency: str, debit: str, credit: str, reason: str
+    desk: Groups, connection: Work, group: UUID, currency: str, debit: str, credit: str, reason: str
 ) -> None:
     """Move all that one part can pay out to another, in wallet money and in cash."""
     for cash in (False, True):
@@ -81,7 +81,7 @@ async def move_all(
         await move(desk, connection, source, target, await spendable(connection, source, currency), reason, None)
 
 
-async def has_paid(connection: AsyncConnection, name: str, order: UUID) -> bool:
+async def has_paid(connection: Look, name: str, order: UUID) -> bool:
     """Whether an account has paid something of an order at once, as it does for what comes late."""
     t, paid = transfers.c, accounts.c
     query = select(t.id).join(accounts, paid.id == t.debit_account)
@@ -89,13 +89,13 @@ async def has_paid(connection: AsyncConnection, name: str, order: UUID) -> bool:
     return (await connection.execute(query.limit(1))).first() is not None
 
 
-async def spendable(connection: AsyncConnection, name: str, currency: str) -> Money:
+async def spendable(connection: Look, name: str, currency: str) -> Money:
     """What an account can pay out: what is posted, less what is already on its way out."""
     sums = await ledger.sums(connection, name, currency)
     return Money(sums.credits_posted - sums.debits_posted - sums.debits_pending, currency)
 
 
-async def balances(connection: AsyncConnection, group: UUID, currency: str) -> Mapping[str, Money]:
+async def balances(connection: Look, group: UUID, currency: str) -> Mapping[str, Money]:
     """What stands posted in each account of a group, by name; its cash box counts as what it holds."""
     a = accounts.c
     query = select(a.name, a.credits_posted - a.debits_posted).where(

@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.groups import Groups, departures, events, members, rotation
 from ussd_app.groups.model import PERIODS, Group, Member, Proposal, Rules
 from ussd_app.money import MAX_MAJOR
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Work
 from ussd_app.tables import group_rules, memberships
 from ussd_app.tables import groups as groups_table
 
@@ -46,7 +46,7 @@ def agreed(rules: Rules, changed: Mapping[str, Any]) -> Rules | None:
     return new if new.members_min <= new.members_max and new != rules else None
 
 
-async def adopt(groups: Groups, connection: AsyncConnection, group: Group, proposal: Proposal) -> bool:
+async def adopt(groups: Groups, connection: Work, group: Group, proposal: Proposal) -> bool:
     """Carry out what was proposed; False where things have moved on and it no longer can be. The group is locked."""
     details = proposal.details
     if proposal.kind == "rules":
@@ -67,7 +67,7 @@ async def adopt(groups: Groups, connection: AsyncConnection, group: Group, propo
     return True
 
 
-async def is_taken(connection: AsyncConnection, group_id: UUID, msisdn: Msisdn) -> bool:
+async def is_taken(connection: Look, group_id: UUID, msisdn: Msisdn) -> bool:
     """Whether a number is, or was, a member's."""
     m = memberships.c
     return (
@@ -75,7 +75,7 @@ async def is_taken(connection: AsyncConnection, group_id: UUID, msisdn: Msisdn) 
     ).first() is not None
 
 
-async def next_turns(connection: AsyncConnection, group_id: UUID, one: UUID, other: UUID) -> list[int] | None:
+async def next_turns(connection: Look, group_id: UUID, one: UUID, other: UUID) -> list[int] | None:
     """The rounds, by number, that would change hands if these two swapped; None where either has no turn to come."""
     cycle = await rotation.running(connection, group_id)
     if cycle is None:
@@ -90,7 +90,7 @@ async def next_turns(connection: AsyncConnection, group_id: UUID, one: UUID, oth
     return [first[one], first[other]] if one in first and other in first else None
 
 
-async def _change_rules(groups: Groups, connection: AsyncConnection, group: Group, changed: Mapping[str, Any]) -> bool:
+async def _change_rules(groups: Groups, connection: Work, group: Group, changed: Mapping[str, Any]) -> bool:
     new = agreed(group.rules, changed)
     if new is None:
         return False
@@ -103,7 +103,7 @@ async def _change_rules(groups: Groups, connection: AsyncConnection, group: Grou
     return True
 
 
-async def _swap(groups: Groups, connection: AsyncConnection, proposal: Proposal) -> bool:
+async def _swap(groups: Groups, connection: Work, proposal: Proposal) -> bool:
     """As long as their next turns are still those of which they agreed."""
     one, other = proposal.asked_by, UUID(proposal.details["member"])
     if await next_turns(connection, proposal.group_id, one, other) != proposal.details["rounds"]:
@@ -111,7 +111,7 @@ async def _swap(groups: Groups, connection: AsyncConnection, proposal: Proposal)
     return await rotation.swap(groups, connection, proposal.group_id, one, other)
 
 
-async def _change_phone(groups: Groups, connection: AsyncConnection, member: Member, values: Mapping[str, Any]) -> bool:
+async def _change_phone(groups: Groups, connection: Work, member: Member, values: Mapping[str, Any]) -> bool:
     if await is_taken(connection, member.group_id, values["msisdn"]):
         return False
     await connection.execute(update(memberships).where(memberships.c.id == member.id).values(values))

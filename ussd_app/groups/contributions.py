@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, true, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, func, select, true, update
 
 from ussd_app import ledger
 from ussd_app.groups import Groups, books, events, fresh, kinds, members, owed, rotation
 from ussd_app.groups.model import Group, Member, Refused, Round
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import dues, fines, group_events, memberships, rounds
 
 d, e, f, m = dues.c, group_events.c, fines.c, memberships.c
@@ -65,7 +65,7 @@ class Entry:
 
 
 async def book(
-    groups: Groups, connection: AsyncConnection, group_id: UUID, member_id: UUID, money: Money, order: UUID, code: str
+    groups: Groups, connection: Work, group_id: UUID, member_id: UUID, money: Money, order: UUID, code: str
 ) -> None:
     """Credit what an order has collected, out of its clearing account. The group is locked already or now."""
     await books.lock(connection, group_id)
@@ -78,7 +78,7 @@ async def book_cash(
     groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, number: int, money: Money
 ) -> Booked | Refused:
     """Whoever keeps the box enters what a member gave them, once per run; refused: not_treasurer, nobody, currency."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         keeper = await _keeper(connection, group_id, msisdn)
         if isinstance(keeper, Refused):
@@ -101,7 +101,7 @@ async def reverse(groups: Groups, run: str, msisdn: Msisdn, code: str) -> Revers
 
     Refused: unknown (no such entry of a group whose box the caller keeps), reversed (already), moved.
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         event = await _entry(connection, e.code == code)
         if event is None:
             return Refused("unknown")
@@ -123,14 +123,14 @@ async def reverse(groups: Groups, run: str, msisdn: Msisdn, code: str) -> Revers
         return said
 
 
-async def suspended(connection: AsyncConnection, group: Group, member: Member, *, cash: bool) -> Money:
+async def suspended(connection: Look, group: Group, member: Member, *, cash: bool) -> Money:
     """What waits in suspense for a member, of wallet money or of cash."""
     source = e.details["source"].astext == ("cash" if cash else "wallet")
     waiting = select(func.coalesce(func.sum(e.amount), 0)).where(_waits(group), source, e.member == member.id)
     return Money(int((await connection.execute(waiting)).scalar_one()), group.currency)
 
 
-async def release(groups: Groups, connection: AsyncConnection, group: Group, member: Member | None = None) -> None:
+async def release(groups: Groups, connection: Work, group: Group, member: Member | None = None) -> None:
     """Give what waits in suspense to its members (or to this one), and spread it where they owe something.
 
     The group is locked.
@@ -152,7 +152,7 @@ async def release(groups: Groups, connection: AsyncConnection, group: Group, mem
         )
 
 
-async def receipt_code(groups: Groups, connection: AsyncConnection, wanted: str | None = None) -> str:
+async def receipt_code(groups: Groups, connection: Look, wanted: str | None = None) -> str:
     """The code of a receipt any member may check: an order's own, or a new one.
 
     Orders and cash draw from one range, each without looking at the other's, so that an order's own may be taken.
@@ -161,7 +161,7 @@ async def receipt_code(groups: Groups, connection: AsyncConnection, wanted: str 
     return await fresh.code(groups, connection, e.code) if wanted is None or taken else wanted
 
 
-async def _take(groups: Groups, connection: AsyncConnection, group: Group, entry: Entry) -> Money:
+async def _take(groups: Groups, connection: Work, group: Group, entry: Entry) -> Money:
     """Credit an entry to its member and spread it, or keep it in suspense where nothing is open; what is over."""
     is_open = await kinds.kind(group.kind).is_open(connection, group)
     part = books.member_part(entry.member.id) if is_open else books.SUSPENSE
@@ -184,7 +184,7 @@ async def _take(groups: Groups, connection: AsyncConnection, group: Group, entry
     return put.over
 
 
-async def _allot(groups: Groups, connection: AsyncConnection, group: Group, member: Member, money: Money) -> Put:
+async def _allot(groups: Groups, connection: Work, group: Group, member: Member, money: Money) -> Put:
     """Spread what stands in a member's accounts, and say where ``money``, which has just come, went."""
     before, fines_before, covered = await _owed(connection, group, member)
     for cash in (False, True):
@@ -202,7 +202,7 @@ async def _allot(groups: Groups, connection: AsyncConnection, group: Group, memb
 
 
 async def _owed(
-    connection: AsyncConnection, group: Group, member: Member, asked: Iterable[Round] = ()
+    connection: Look, group: Group, member: Member, asked: Iterable[Round] = ()
 ) -> tuple[dict[Round, int], dict[UUID, int], int]:
     """A member's dues and fines in minor units, and what the fund has covered of those rounds (and of ``asked``)."""
     dues_open = {due.round: due.open.minor for due in await owed.open_dues(connection, member, group.currency)}
@@ -213,7 +213,7 @@ async def _owed(
     return dues_open, {fine: money.minor for fine, money in fines_open.items()}, minor
 
 
-async def _take_back(groups: Groups, connection: AsyncConnection, group: Group, event: RowMapping) -> bool:
+async def _take_back(groups: Groups, connection: Work, group: Group, event: Row) -> bool:
     """Move the cash of an entry out of the books again; False where it is no longer where it was put."""
     details = event["details"]
     put, paid_fines = details.get("put", {}), details.get("fines", {})
@@ -242,7 +242,7 @@ def _waits(group: Group) -> ColumnElement[bool]:
     return (e.group_id == group.id) & (e.kind == "suspended_money") & ~ended
 
 
-async def _is_paid_out(connection: AsyncConnection, event: RowMapping, turns: set[UUID]) -> bool:
+async def _is_paid_out(connection: Look, event: Row, turns: set[UUID]) -> bool:
     """Whether a payout of one of these rounds has been agreed to since the entry was made."""
     if turns & await rotation.on_its_way(connection, event["group_id"]):
         return True
@@ -250,7 +250,7 @@ async def _is_paid_out(connection: AsyncConnection, event: RowMapping, turns: se
     return (await connection.execute(later.where(e.round_id.in_(turns)).limit(1))).first() is not None
 
 
-async def _keeper(connection: AsyncConnection, group_id: UUID, msisdn: Msisdn) -> Member | Refused:
+async def _keeper(connection: Look, group_id: UUID, msisdn: Msisdn) -> Member | Refused:
     """The caller, if they keep the box (members.keeper)."""
     caller, keeper = await members.member(connection, group_id, msisdn), await members.keeper(connection, group_id)
     if caller is None or keeper is None or caller.id != keeper.id:
@@ -258,11 +258,11 @@ async def _keeper(connection: AsyncConnection, group_id: UUID, msisdn: Msisdn) -
     return caller
 
 
-async def _entry(connection: AsyncConnection, *where: ColumnElement[bool]) -> RowMapping | None:
+async def _entry(connection: Look, *where: ColumnElement[bool]) -> Row | None:
     """An event about a member's money, with their name."""
     query = select(group_events, m.name).join(memberships, m.id == e.member).where(*where)
     return (await connection.execute(query)).mappings().one_or_none()
 
 
-def _booked(entry: RowMapping, currency: str) -> Booked:
+def _booked(entry: Row, currency: str) -> Booked:
     return Booked(entry["code"], entry["name"], Money(entry["details"]["over"], currency))

@@ -12,12 +12,12 @@ from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import RowMapping, func, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import func, literal, select, update
 
 from ussd_app.groups import Groups, books, contributions, events, kinds, members, owed, rotation
 from ussd_app.groups.model import Group, Member, Refused, Round
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import cycles, dues, fines, group_events, memberships, rounds
 from ussd_app.tables import groups as groups_table
 
@@ -42,7 +42,7 @@ async def start(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID) -> Sta
 
     Refused: not_member, not_officer, running, closed, too_few (words: least, members).
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         group, caller = await members.load(connection, group_id), await members.member(connection, group_id, msisdn)
         if caller is None or not caller.is_officer:
@@ -63,7 +63,7 @@ async def due(groups: Groups, round_id: UUID) -> None:
 
     Run twice, it does nothing the second time; a round that has fallen away meanwhile is due to nobody.
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         group_id = (await connection.execute(select(r.group_id).where(r.id == round_id))).scalar_one_or_none()
         if group_id is None:
             return
@@ -86,7 +86,7 @@ async def due(groups: Groups, round_id: UUID) -> None:
         await close_if_over(groups, connection, group)
 
 
-async def close_if_over(groups: Groups, connection: AsyncConnection, group: Group) -> bool:
+async def close_if_over(groups: Groups, connection: Work, group: Group) -> bool:
     """End the cycle once no pot holds money and every round is paid, or past its deadline with nothing to wait for.
 
     What is still owed then is owed no more; the event says how much it was. The group is locked.
@@ -131,7 +131,7 @@ def _later(day: date, period: str, number: int) -> date:
 
 
 async def _start(
-    groups: Groups, connection: AsyncConnection, run: str, group: Group, caller: Member, people: Sequence[Member]
+    groups: Groups, connection: Work, run: str, group: Group, caller: Member, people: Sequence[Member]
 ) -> Started:
     seed = f"{groups.random.randrange(10**8):08d}" if group.rules.order == "drawn" else None
     turns = rotation.drawn(people, seed) if seed else rotation.agreed(people)
@@ -164,7 +164,7 @@ async def _start(
     return started
 
 
-async def _open(groups: Groups, connection: AsyncConnection, group: Group, cycle: RowMapping, turn: Round) -> None:
+async def _open(groups: Groups, connection: Work, group: Group, cycle: Row, turn: Round) -> None:
     """Make what everybody owes the round, the beneficiary too, and take what they have paid ahead."""
     people = await members.active(connection, group.id)
     due_at = await _postpone(groups, connection, group, turn, people[0].msisdn.zone)
@@ -184,7 +184,7 @@ async def _open(groups: Groups, connection: AsyncConnection, group: Group, cycle
                 await kinds.kind(group.kind).allot(groups, connection, group, person, cash=cash)
 
 
-async def _postpone(groups: Groups, connection: AsyncConnection, group: Group, turn: Round, zone: ZoneInfo) -> datetime:
+async def _postpone(groups: Groups, connection: Work, group: Group, turn: Round, zone: ZoneInfo) -> datetime:
     """The deadline of a round that opens: a new one, and those after it too, where its own has passed meanwhile."""
     now = groups.clock.now()
     if turn.due_at > now:
@@ -196,11 +196,11 @@ async def _postpone(groups: Groups, connection: AsyncConnection, group: Group, t
     return dates[0]
 
 
-async def _plan(groups: Groups, connection: AsyncConnection, round_id: UUID, at: datetime) -> None:
+async def _plan(groups: Groups, connection: Work, round_id: UUID, at: datetime) -> None:
     await groups.jobs.defer(connection, "groups.due", queue=events.QUEUE, at=at, round=str(round_id))
 
 
-async def _end(groups: Groups, connection: AsyncConnection, group: Group, turn: Round) -> None:
+async def _end(groups: Groups, connection: Work, group: Group, turn: Round) -> None:
     """Say who is missing at a round's deadline, and fine them where the group has agreed on it."""
     missing = await owed.missing(connection, turn.id)
     told: dict[str, Any] = {"round_id": turn.id, "number": turn.number}
@@ -217,7 +217,7 @@ async def _end(groups: Groups, connection: AsyncConnection, group: Group, turn: 
     await connection.execute(update(dues).where(d.round_id == turn.id, late).values(fined=True))
 
 
-async def _started(connection: AsyncConnection, run: str) -> Started | None:
+async def _started(connection: Look, run: str) -> Started | None:
     """What this run has started already."""
     told = (await connection.execute(select(e.details).where(e.run == run))).scalar_one_or_none()
     if told is None:

@@ -6,19 +6,19 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.groups import Groups, books, events, members, own, rotation
 from ussd_app.groups.model import Group, Member, Refused
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Work
 from ussd_app.tables import cycles, dues, group_events, memberships, proposals, rounds
 from ussd_app.tables import groups as groups_table
 
 c, d, e, r, p = cycles.c, dues.c, group_events.c, rounds.c, proposals.c
 
 # What a leaver takes along, in the commit of their leaving; refused: it cannot be taken, so nobody leaves.
-Take = Callable[[AsyncConnection, Group, Member], Awaitable[Refused | None]]
+Take = Callable[[Work, Group, Member], Awaitable[Refused | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ async def leave(
     Refused: not_member, last_officer, savings (they have some here), payout (one to them is being asked for or paid),
     or why it cannot be taken.
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         group = await members.load(connection, group_id)
         earlier = await _earlier(connection, run, group.currency) if run else None
@@ -63,7 +63,7 @@ async def leave(
     return Left(owing)
 
 
-async def remove(groups: Groups, connection: AsyncConnection, group: Group, member: Member) -> None:
+async def remove(groups: Groups, connection: Work, group: Group, member: Member) -> None:
     """Suspend a member who died or cannot be found: nothing falls due to them any more. The group is locked.
 
     What stands in their accounts is still theirs, and they are told how to take it.
@@ -74,14 +74,14 @@ async def remove(groups: Groups, connection: AsyncConnection, group: Group, memb
     await events.record(groups, connection, group.id, "removed", member=member.id, kept=kept)
 
 
-async def _earlier(connection: AsyncConnection, run: str, currency: str) -> Left | None:
+async def _earlier(connection: Look, run: str, currency: str) -> Left | None:
     """That this run has left already."""
     query = select(e.details).where(e.run == run, e.kind == "left")
     told = (await connection.execute(query)).scalar_one_or_none()
     return None if told is None else Left(Money(told["left_owing"], currency))
 
 
-async def _refusal(connection: AsyncConnection, group: Group, member: Member, others: list[Member]) -> Refused | None:
+async def _refusal(connection: Look, group: Group, member: Member, others: list[Member]) -> Refused | None:
     if member.is_officer and not any(other.is_officer for other in others) and (others or group.state == "running"):
         return Refused("last_officer")
     if await _has_savings(connection, group, member) or (not others and await _has_money(connection, group)):
@@ -93,7 +93,7 @@ async def _refusal(connection: AsyncConnection, group: Group, member: Member, ot
     return None
 
 
-async def _drop(groups: Groups, connection: AsyncConnection, group: Group, member: Member, state: str) -> None:
+async def _drop(groups: Groups, connection: Work, group: Group, member: Member, state: str) -> None:
     """Their turn goes to others; rounds that open later count active members only; what they earned is their own."""
     await own.gather(groups, connection, group, member)
     await rotation.drop(connection, member, group.currency)
@@ -101,7 +101,7 @@ async def _drop(groups: Groups, connection: AsyncConnection, group: Group, membe
     await connection.execute(gone.values(state=state, role="member"))
 
 
-async def _owing(connection: AsyncConnection, group: Group, member: Member) -> Money:
+async def _owing(connection: Look, group: Group, member: Member) -> Money:
     """What the pots they have had held, less what they have put into pots, in the cycle that runs."""
     running = (c.group_id == group.id) & c.member_id.is_(None) & (c.state == "open")
     paid = select(func.coalesce(func.sum(d.paid), 0)).select_from(
@@ -113,7 +113,7 @@ async def _owing(connection: AsyncConnection, group: Group, member: Member) -> M
     return Money(max(0, int(owing)), group.currency)
 
 
-async def _has_savings(connection: AsyncConnection, group: Group, member: Member) -> bool:
+async def _has_savings(connection: Look, group: Group, member: Member) -> bool:
     """Whether a saver, who has cycles of their own, has money here."""
     if (await connection.execute(select(c.id).where(c.member_id == member.id).limit(1))).first() is None:
         return False
@@ -122,5 +122,5 @@ async def _has_savings(connection: AsyncConnection, group: Group, member: Member
     return any(held.get(books.account(group.id, part, cash=cash)) for cash in (False, True))
 
 
-async def _has_money(connection: AsyncConnection, group: Group) -> bool:
+async def _has_money(connection: Look, group: Group) -> bool:
     return any((await books.balances(connection, group.id, group.currency)).values())

@@ -3,11 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ussd_app import idempotency
 from ussd_app.groups import Groups
 from ussd_app.jobs import SMS
+from ussd_app.store import Work
 from ussd_app.tables import group_events
 
 QUEUE = "groups"
@@ -15,7 +14,7 @@ QUEUE = "groups"
 
 async def record(
     groups: Groups,
-    connection: AsyncConnection,
+    connection: Work,
     group: UUID,
     kind: str,
     *,

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import gsm
 from ussd_app.groups import Groups, events, invites, kinds, members
 from ussd_app.groups.model import Refused
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES, Msisdn
+from ussd_app.store import Work
 from ussd_app.tables import group_rules, subscribers
 from ussd_app.tables import groups as groups_table
 
@@ -34,7 +34,7 @@ async def create(
         return Refused("name")
     if share.currency != CURRENCIES.get(msisdn.country):
         return Refused("other_currency", {"currency": CURRENCIES.get(msisdn.country, "")})
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         mine = await members.count_of(connection, msisdn)  # and another copy of this run waits here
         query = select(groups_table.c.id).where(groups_table.c.run == run)
         earlier = (await connection.execute(query)).scalar_one_or_none()
@@ -48,7 +48,7 @@ async def create(
 
 async def _create(
     groups: Groups,
-    connection: AsyncConnection,
+    connection: Work,
     run: str,
     msisdn: Msisdn,
     kind: str,

@@ -3,13 +3,13 @@
 from typing import Any
 
 from sqlalchemy import Column, exists, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import codes
 from ussd_app.groups import Groups
+from ussd_app.store import Look
 
 
-async def code(groups: Groups, connection: AsyncConnection, column: Column[Any]) -> str:
+async def code(groups: Groups, connection: Look, column: Column[Any]) -> str:
     """A new code that stands nowhere in that column; of two who find the same one at once, one commit fails."""
     while True:
         found = codes.new(groups.random)

@@ -75,7 +75,7 @@ async def home(groups: Groups, msisdn: Msisdn) -> Home:
     due, waiting = _due(groups, msisdn).subquery(), _waiting(groups, msisdn).subquery()
     any_ = select(exists().where(*_mine(msisdn)).label("any"), _left(msisdn).label("left")).subquery()
     query = select(any_, due, waiting).select_from(any_.outerjoin(due, true()).outerjoin(waiting, true()))
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         row = (await connection.execute(query)).one()
     owed = Due(row.id, row.name, Money(row.minor, row.currency), row.number) if row.id else None
     return Home(owed, Waiting(row.code, row.kind) if row.code else None, row.any, row.left)

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import codes, gsm, idempotency
 from ussd_app.groups import Groups, books, events, fresh, members
 from ussd_app.groups.model import Group, Member, Refused
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES, Msisdn
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import invites, memberships
 
 LIFE = timedelta(days=7)
@@ -60,7 +60,7 @@ async def invite(groups: Groups, msisdn: Msisdn, group_id: UUID, guest: Msisdn) 
     Refused: not_member, not_officer, closed, already (a member), other_currency, full (with those invited).
     """
     now = groups.clock.now()
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         group = await members.load(connection, group_id)
         host = await _host(connection, msisdn, group)
@@ -83,7 +83,7 @@ async def invite(groups: Groups, msisdn: Msisdn, group_id: UUID, guest: Msisdn) 
 
 async def renew_open_code(groups: Groups, msisdn: Msisdn, group_id: UUID) -> Invite | Refused:
     """A new open code in place of the one before, or refused: not_member, not_officer, closed."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         host = await _host(connection, msisdn, await members.load(connection, group_id))
         if isinstance(host, Refused):
@@ -96,7 +96,7 @@ async def renew_open_code(groups: Groups, msisdn: Msisdn, group_id: UUID) -> Inv
         return await write(groups, connection, host, None)
 
 
-async def open_code(groups: Groups, connection: AsyncConnection, group_id: UUID) -> Invite | None:
+async def open_code(groups: Groups, connection: Look, group_id: UUID) -> Invite | None:
     """The open code in force, if there is one."""
     rows = await _open(connection, group_id, i.msisdn.is_(None), groups.clock.now())
     return Invite(rows[0]["code"], rows[0]["expires_at"]) if rows else None
@@ -104,7 +104,7 @@ async def open_code(groups: Groups, connection: AsyncConnection, group_id: UUID)
 
 async def preview(groups: Groups, msisdn: Msisdn, code: str) -> Invitation | None:
     """What this person would join with that code; None for every code that does not let them in."""
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         row = await _find(groups, connection, msisdn, code)
         if row is None or row["state"] != "open":
             return None
@@ -120,7 +120,7 @@ async def join(groups: Groups, msisdn: Msisdn, name: str, code: str) -> Joined |
 
     Refused: already (a member), full, other_currency, too_many_groups.
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         mine = await members.count_of(connection, msisdn)
         seen = await _find(groups, connection, msisdn, code)
         if seen is None:
@@ -147,7 +147,7 @@ async def join(groups: Groups, msisdn: Msisdn, name: str, code: str) -> Joined |
 
 
 async def enter(
-    groups: Groups, connection: AsyncConnection, group_id: UUID, msisdn: Msisdn, name: str, role: str = "member"
+    groups: Groups, connection: Work, group_id: UUID, msisdn: Msisdn, name: str, role: str = "member"
 ) -> Member:
     """Make somebody an active member; one who comes back has their number again, and no office. The group is locked."""
     now = groups.clock.now()
@@ -163,7 +163,7 @@ async def enter(
     return members.member_of((await connection.execute(again.returning(memberships))).mappings().one())
 
 
-async def write(groups: Groups, connection: AsyncConnection, host: Member, guest: Msisdn | None) -> Invite:
+async def write(groups: Groups, connection: Work, host: Member, guest: Msisdn | None) -> Invite:
     """A new code, for one number or (None) for whoever has it."""
     now = groups.clock.now()
     made = Invite(await fresh.code(groups, connection, i.code), now + LIFE)
@@ -176,9 +176,7 @@ async def write(groups: Groups, connection: AsyncConnection, host: Member, guest
     return made
 
 
-async def _refusal(
-    groups: Groups, connection: AsyncConnection, group: Group, msisdn: Msisdn, mine: int
-) -> Refused | None:
+async def _refusal(groups: Groups, connection: Look, group: Group, msisdn: Msisdn, mine: int) -> Refused | None:
     """Why somebody who is invited, and is in ``mine`` groups, cannot be let in."""
     if CURRENCIES.get(msisdn.country) != group.currency:
         return Refused("other_currency", {"currency": group.currency})
@@ -189,7 +187,7 @@ async def _refusal(
     return None
 
 
-async def _host(connection: AsyncConnection, msisdn: Msisdn, group: Group) -> Member | Refused:
+async def _host(connection: Look, msisdn: Msisdn, group: Group) -> Member | Refused:
     """The officer who invites, if they may."""
     host = await members.member(connection, group.id, msisdn)
     if host is None or not host.is_officer:
@@ -197,7 +195,7 @@ async def _host(connection: AsyncConnection, msisdn: Msisdn, group: Group) -> Me
     return Refused("closed") if group.state == "closed" else host
 
 
-async def _find(groups: Groups, connection: AsyncConnection, msisdn: Msisdn, code: str) -> RowMapping | None:
+async def _find(groups: Groups, connection: Look, msisdn: Msisdn, code: str) -> Row | None:
     """The invitation of that code to this person, open or used."""
     if not codes.is_code(code):
         return None
@@ -206,14 +204,12 @@ async def _find(groups: Groups, connection: AsyncConnection, msisdn: Msisdn, cod
     return (await connection.execute(select(invites).where(i.code == code, theirs, alive))).mappings().one_or_none()
 
 
-async def _open(
-    connection: AsyncConnection, group_id: UUID, to: ColumnElement[bool], now: datetime
-) -> list[RowMapping]:
+async def _open(connection: Look, group_id: UUID, to: ColumnElement[bool], now: datetime) -> list[Row]:
     query = select(invites).where(i.group_id == group_id, to, i.state == "open", i.expires_at > now)
     return list((await connection.execute(query)).mappings())
 
 
-async def _count(connection: AsyncConnection, group_id: UUID) -> int:
+async def _count(connection: Look, group_id: UUID) -> int:
     query = select(func.count()).where(m.group_id == group_id, m.state == "active")
     return int((await connection.execute(query)).scalar_one())
 

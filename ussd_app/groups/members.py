@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, exists, func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, exists, func, select, text, update
 
 from ussd_app import idempotency
 from ussd_app.groups import Groups, books, events
 from ussd_app.groups.model import OFFICERS, ROLES, Group, Member, Refused, Rules
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import cycles, group_rules, memberships
 from ussd_app.tables import groups as groups_table
 
@@ -27,7 +27,7 @@ class Changed:
     member: Member
 
 
-def member_of(row: RowMapping) -> Member:
+def member_of(row: Row) -> Member:
     """From a row of memberships."""
     return Member(
         id=row["id"],
@@ -44,7 +44,7 @@ def member_of(row: RowMapping) -> Member:
     )
 
 
-def group_of(row: RowMapping, rules_row: RowMapping) -> Group:
+def group_of(row: Row, rules_row: Row) -> Group:
     """From a row of groups and its row of group_rules; one row that joins both does for either."""
     return Group(
         id=row["id"],
@@ -57,7 +57,7 @@ def group_of(row: RowMapping, rules_row: RowMapping) -> Group:
     )
 
 
-async def load(connection: AsyncConnection, group_id: UUID) -> Group:
+async def load(connection: Look, group_id: UUID) -> Group:
     """A group with the rules in force; NoResultFound where there is none."""
     r, g = group_rules.c, groups_table.c
     in_force = (r.group_id == g.id) & (r.version == g.rules_version)
@@ -66,40 +66,40 @@ async def load(connection: AsyncConnection, group_id: UUID) -> Group:
     return group_of(row, row)
 
 
-async def mine(connection: AsyncConnection, msisdn: Msisdn) -> list[Member]:
+async def mine(connection: Look, msisdn: Msisdn) -> list[Member]:
     """Every place somebody has in a group, the oldest first."""
     query = select(memberships).where(m.msisdn == msisdn, m.state == "active").order_by(m.joined_at, m.id)
     return [member_of(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def member(connection: AsyncConnection, group_id: UUID, msisdn: Msisdn) -> Member | None:
+async def member(connection: Look, group_id: UUID, msisdn: Msisdn) -> Member | None:
     """The active member who has this number, if there is one."""
     return await _one(connection, m.group_id == group_id, m.msisdn == msisdn, m.state == "active")
 
 
-async def numbered(connection: AsyncConnection, group_id: UUID, number: int) -> Member | None:
+async def numbered(connection: Look, group_id: UUID, number: int) -> Member | None:
     """The active member whom the group counts as this number, if there is one."""
     return await _one(connection, m.group_id == group_id, m.number == number, m.state == "active")
 
 
-async def everyone(connection: AsyncConnection, group_id: UUID) -> list[Member]:
+async def everyone(connection: Look, group_id: UUID) -> list[Member]:
     """Whoever is or was a member, by number."""
     query = select(memberships).where(m.group_id == group_id).order_by(m.number)
     return [member_of(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def active(connection: AsyncConnection, group_id: UUID) -> list[Member]:
+async def active(connection: Look, group_id: UUID) -> list[Member]:
     """The active members, by number."""
     return [member for member in await everyone(connection, group_id) if member.state == "active"]
 
 
-async def keeper(connection: AsyncConnection, group_id: UUID) -> Member | None:
+async def keeper(connection: Look, group_id: UUID) -> Member | None:
     """Who keeps the cash box: the treasurer or, where there is none, the chair."""
     by_role = {member.role: member for member in await active(connection, group_id)}
     return by_role.get("treasurer") or by_role.get("chair")
 
 
-async def count_of(connection: AsyncConnection, msisdn: Msisdn) -> int:
+async def count_of(connection: Work, msisdn: Msisdn) -> int:
     """In how many groups somebody is active; nobody else changes that until the commit."""
     # Before any group's lock: whoever joins holds this one first.
     await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:who, 2))"), {"who": msisdn})
@@ -112,7 +112,7 @@ async def appoint(groups: Groups, msisdn: Msisdn, group_id: UUID, number: int, r
 
     Refused: not_member, not_chair, running (or has run), nobody, role (there is none such), last_officer.
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         group, found = await _for_chair(connection, msisdn, group_id, number)
         if isinstance(found, Refused):
             return found
@@ -127,7 +127,7 @@ async def appoint(groups: Groups, msisdn: Msisdn, group_id: UUID, number: int, r
 
 
 async def assign(
-    groups: Groups, connection: AsyncConnection, group: Group, member: Member, role: str, trusted_from: datetime
+    groups: Groups, connection: Work, group: Group, member: Member, role: str, trusted_from: datetime
 ) -> bool:
     """Give a role, taking it from whoever held it; False where no officer would be left. The group is locked.
 
@@ -154,7 +154,7 @@ async def set_slots(groups: Groups, msisdn: Msisdn, group_id: UUID, number: int,
 
     Refused: not_member, not_chair, running, nobody, slots (not 1 to 5).
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         _, found = await _for_chair(connection, msisdn, group_id, number)
         if isinstance(found, Refused):
             return found
@@ -170,14 +170,14 @@ async def set_muted(groups: Groups, msisdn: Msisdn, group_id: UUID | None, kinds
     chosen = update(memberships).where(m.msisdn == msisdn, m.state == "active")
     if group_id is not None:
         chosen = chosen.where(m.group_id == group_id)
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await idempotency.use(connection, groups.clock.now())
         await connection.execute(chosen.values(muted=sorted(set(kinds))))
 
 
 async def spare(groups: Groups, msisdn: Msisdn, kind: str, *, spared: bool) -> None:
     """From now on spare this person notices of one kind, or tell them again, in all of their groups at once."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await idempotency.use(connection, groups.clock.now())
         for place in await mine(connection, msisdn):
             kinds = place.muted | {kind} if spared else place.muted - {kind}
@@ -186,14 +186,12 @@ async def spare(groups: Groups, msisdn: Msisdn, kind: str, *, spared: bool) -> N
 
 async def sim_changed(groups: Groups, msisdn: Msisdn) -> None:
     """Let each of their groups know that this person's SIM is another one."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         for place in await mine(connection, msisdn):
             await events.record(groups, connection, place.group_id, "sim_changed", member=place.id)
 
 
-async def _for_chair(
-    connection: AsyncConnection, msisdn: Msisdn, group_id: UUID, number: int
-) -> tuple[Group, Member | Refused]:
+async def _for_chair(connection: Work, msisdn: Msisdn, group_id: UUID, number: int) -> tuple[Group, Member | Refused]:
     """The group, locked, and the member of that number, where it is the chair who asks and no cycle runs."""
     await books.lock(connection, group_id)
     group = await load(connection, group_id)
@@ -206,10 +204,10 @@ async def _for_chair(
     return group, found or Refused("nobody")
 
 
-async def _by_id(connection: AsyncConnection, member_id: UUID) -> Member:
+async def _by_id(connection: Look, member_id: UUID) -> Member:
     return member_of((await connection.execute(select(memberships).where(m.id == member_id))).mappings().one())
 
 
-async def _one(connection: AsyncConnection, *where: ColumnElement[bool]) -> Member | None:
+async def _one(connection: Look, *where: ColumnElement[bool]) -> Member | None:
     row = (await connection.execute(select(memberships).where(*where))).mappings().one_or_none()
     return member_of(row) if row else None

@@ -10,7 +10,6 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, and_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.groups import Groups, books, events, members, rotation, savings, views
 from ussd_app.groups.audience import Line, Person, Told, concerned, lines
@@ -20,6 +19,7 @@ from ussd_app.jobs import SMS
 from ussd_app.messages import Sms
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Work
 from ussd_app.tables import dues, group_rules, memberships, rounds, subscribers
 from ussd_app.tables import groups as groups_table
 
@@ -35,7 +35,7 @@ d, m, r = dues.c, memberships.c, rounds.c
 
 async def tell(groups: Groups, event: int) -> None:
     """Tell everybody an event concerns; the job groups.tell."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         told, group = await read(groups, connection, event)
         if told.kind == "created" and group.kind == views.SAVERS:
             await _begin_reminding(groups, connection, group)
@@ -70,7 +70,7 @@ def morning(msisdn: Msisdn, now: datetime) -> datetime | None:
     return datetime.combine(day, time(MORNING), msisdn.zone)
 
 
-async def plan_reminders(groups: Groups, connection: AsyncConnection, turn: Round) -> None:
+async def plan_reminders(groups: Groups, connection: Work, turn: Round) -> None:
     """Plan both reminders of a round that has been opened, in its commit; an hour that is over is left out."""
     zone = await _zone(groups, connection, turn.group_id)
     due_on = turn.due_at.astimezone(zone).date()
@@ -82,7 +82,7 @@ async def plan_reminders(groups: Groups, connection: AsyncConnection, turn: Roun
 
 async def remind(groups: Groups, round_id: UUID, which: Which) -> None:
     """Remind those who have not paid a round; the job groups.remind. Nothing is said when it runs too late for that."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         row = (await connection.execute(select(rounds).where(r.id == round_id))).mappings().one_or_none()
         if row is None:
             return  # it has fallen away with a member
@@ -102,7 +102,7 @@ async def remind_savers(groups: Groups, group_id: UUID, day: date) -> None:
 
     The group's row says which day comes next: a job of any other has been run before.
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         query = select(groups_table.c.remind_on).where(groups_table.c.id == group_id)
         if (await connection.execute(query)).scalar_one() != day:
@@ -116,7 +116,7 @@ async def remind_savers(groups: Groups, group_id: UUID, day: date) -> None:
             await _remind(groups, connection, group, query, "saving_due", f"saving:{group_id}:{day}", {})
 
 
-async def _begin_reminding(groups: Groups, connection: AsyncConnection, group: Group) -> None:
+async def _begin_reminding(groups: Groups, connection: Work, group: Group) -> None:
     """Plan the first reminder of a group's savers, once."""
     await books.lock(connection, group.id)
     query = select(groups_table.c.remind_on).where(groups_table.c.id == group.id)
@@ -124,7 +124,7 @@ async def _begin_reminding(groups: Groups, connection: AsyncConnection, group: G
         await _plan_savers(groups, connection, group, groups.clock.now().astimezone(groups.settings.zone).date())
 
 
-async def _plan_savers(groups: Groups, connection: AsyncConnection, group: Group, day: date) -> None:
+async def _plan_savers(groups: Groups, connection: Work, group: Group, day: date) -> None:
     """The next reminder is that day's, or the first after it that is not over; a closed group has none."""
     at = datetime.combine(day, SAVERS_AT, groups.settings.zone)
     while at <= groups.clock.now():
@@ -144,7 +144,7 @@ def _reminded(minor: Any) -> Select[Any]:  # noqa: ANN401 - any column
 
 async def _remind(
     groups: Groups,
-    connection: AsyncConnection,
+    connection: Work,
     group: Group,
     query: Select[Any],
     template: str,
@@ -161,7 +161,7 @@ async def _remind(
     await groups.messages.queue_all(connection, batch)
 
 
-async def _zone(groups: Groups, connection: AsyncConnection, group_id: UUID) -> ZoneInfo:
+async def _zone(groups: Groups, connection: Look, group_id: UUID) -> ZoneInfo:
     """The time in which a group's days end: that of its first member."""
     first = select(m.msisdn).where(m.group_id == group_id, m.state == "active").order_by(m.number).limit(1)
     found = (await connection.execute(first)).scalar_one_or_none()
@@ -174,5 +174,5 @@ def _is_still(groups: Groups, day: date, zone: ZoneInfo) -> bool:
     return now.date() == day and now.hour < NIGHT
 
 
-async def _defer(groups: Groups, connection: AsyncConnection, task: str, at: datetime, **ids: str) -> None:
+async def _defer(groups: Groups, connection: Work, task: str, at: datetime, **ids: str) -> None:
     await groups.jobs.defer(connection, task, queue=events.QUEUE, priority=SMS, at=at, **ids)

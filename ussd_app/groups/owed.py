@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.groups import Groups, books, members, rotation
 from ussd_app.groups.model import Due, Group, Member
 from ussd_app.money import Money
+from ussd_app.store import Look, Work
 from ussd_app.tables import cycles, dues, fines, memberships, rounds
 
 c, d, f, m, r = cycles.c, dues.c, fines.c, memberships.c, rounds.c
@@ -23,7 +23,7 @@ class Missing:
     minor: int  # what is missing
 
 
-async def open_dues(connection: AsyncConnection, member: Member, currency: str) -> list[Due]:
+async def open_dues(connection: Look, member: Member, currency: str) -> list[Due]:
     """What a member still owes in the cycle that runs, the oldest round first; a closed one asks for nothing more."""
     query = (
         select(rounds, d.amount, d.paid)
@@ -38,20 +38,20 @@ async def open_dues(connection: AsyncConnection, member: Member, currency: str) 
     ]
 
 
-async def open_fines(connection: AsyncConnection, member: Member, currency: str) -> dict[UUID, Money]:
+async def open_fines(connection: Look, member: Member, currency: str) -> dict[UUID, Money]:
     """What is unpaid of each of a member's fines, the oldest first."""
     query = select(f.id, f.amount - f.paid).where(f.member_id == member.id, f.paid < f.amount).order_by(f.at, f.id)
     return {fine: Money(minor, currency) for fine, minor in (await connection.execute(query)).all()}
 
 
-async def expected(connection: AsyncConnection, group: Group, member: Member) -> Money:
+async def expected(connection: Look, group: Group, member: Member) -> Money:
     """What the next payment of a member should be: what is due of every round that has been opened, and their fines."""
     dues_open = [due.open for due in await open_dues(connection, member, group.currency)]
     fines_open = (await open_fines(connection, member, group.currency)).values()
     return sum([*dues_open, *fines_open], Money(0, group.currency))
 
 
-async def pay_dues(groups: Groups, connection: AsyncConnection, group: Group, member: Member, *, cash: bool) -> None:
+async def pay_dues(groups: Groups, connection: Work, group: Group, member: Member, *, cash: bool) -> None:
     """Pay a member's dues as far as their account goes, the oldest round first."""
     own = books.account(group.id, books.member_part(member.id), cash=cash)
     left = await books.spendable(connection, own, group.currency)
@@ -61,9 +61,7 @@ async def pay_dues(groups: Groups, connection: AsyncConnection, group: Group, me
         left -= part
 
 
-async def pay_due(
-    groups: Groups, connection: AsyncConnection, due: Due, money: Money, source: str, *, cash: bool
-) -> None:
+async def pay_due(groups: Groups, connection: Work, due: Due, money: Money, source: str, *, cash: bool) -> None:
     """Pay into a round's pot, out of ``source``, what a member owes it.
 
     Where the fund has filled the pot in their stead, the fund gets its own back first.
@@ -81,12 +79,12 @@ async def pay_due(
     await connection.execute(update(dues).where(own).values(paid=d.paid + money.minor))
 
 
-async def cover(connection: AsyncConnection, round_id: UUID, minor: int) -> None:
+async def cover(connection: Work, round_id: UUID, minor: int) -> None:
     """Note that the fund has put so much more into a pot, or has got it back."""
     await connection.execute(update(rounds).where(r.id == round_id).values(covered=r.covered + minor))
 
 
-async def pay_fines(groups: Groups, connection: AsyncConnection, group: Group, member: Member, *, cash: bool) -> None:
+async def pay_fines(groups: Groups, connection: Work, group: Group, member: Member, *, cash: bool) -> None:
     """Pay a member's fines into the fund as far as their account goes, the oldest first."""
     own = books.account(group.id, books.member_part(member.id), cash=cash)
     fund = books.account(group.id, books.FUND, cash=cash)
@@ -98,12 +96,12 @@ async def pay_fines(groups: Groups, connection: AsyncConnection, group: Group, m
         left -= part
 
 
-async def member(connection: AsyncConnection, member_id: UUID) -> Member:
+async def member(connection: Look, member_id: UUID) -> Member:
     """Whoever it is, even if they have left since."""
     return members.member_of((await connection.execute(select(memberships).where(m.id == member_id))).mappings().one())
 
 
-async def missing(connection: AsyncConnection, round_id: UUID) -> list[Missing]:
+async def missing(connection: Look, round_id: UUID) -> list[Missing]:
     """Which active members have not paid a round in full, by number."""
     query = select(m.id, m.name, d.amount - d.paid).join(dues, d.member_id == m.id).order_by(m.number)
     unpaid = query.where(d.round_id == round_id, d.paid < d.amount, m.state == "active")

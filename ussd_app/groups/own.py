@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import case, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import sims
 from ussd_app.groups import Groups, books, contributions, events, fresh, kinds, members, owed
@@ -17,6 +16,7 @@ from ussd_app.groups.kinds import daily
 from ussd_app.groups.model import Group, Member, Refused
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Work
 from ussd_app.tables import cycles, group_events, memberships
 
 ENDED = ("open", "complete")  # states of cycles that end with a membership; one that is ``paying`` ends by its order
@@ -38,7 +38,7 @@ class Own:
 
 
 async def find(
-    groups: Groups, connection: AsyncConnection, group: Group, msisdn: Msisdn, step: int, *, leaving: bool = False
+    groups: Groups, connection: Look, group: Group, msisdn: Msisdn, step: int, *, leaving: bool = False
 ) -> Own | Refused:
     """The first part that holds something of theirs, or refused: not_member, sim_changed, cooling, nothing.
 
@@ -57,9 +57,7 @@ async def find(
     return await held(connection, group, member, step, leaving=leaving) or Refused("nothing")
 
 
-async def held(
-    connection: AsyncConnection, group: Group, member: Member, step: int, *, leaving: bool = False
-) -> Own | None:
+async def held(connection: Look, group: Group, member: Member, step: int, *, leaving: bool = False) -> Own | None:
     """The same of a member, whoever asks."""
     own = books.member_part(member.id)
     parts = {part: await _standing(connection, group, member, part) for part in _parts(member)}
@@ -81,7 +79,7 @@ async def held(
     return None
 
 
-async def left(connection: AsyncConnection, msisdn: Msisdn, step: Callable[[str], int]) -> Own | None:
+async def left(connection: Look, msisdn: Msisdn, step: Callable[[str], int]) -> Own | None:
     """What is this person's in a group they are no member of any more; of several, in the one they joined first.
 
     ``step`` is of a currency.
@@ -96,7 +94,7 @@ async def left(connection: AsyncConnection, msisdn: Msisdn, step: Callable[[str]
     return None
 
 
-async def hand_over(groups: Groups, connection: AsyncConnection, own: Own, run: str) -> None:
+async def hand_over(groups: Groups, connection: Work, own: Own, run: str) -> None:
     """Make it ready in the commit that found it; its cash changes hands, and whoever keeps the box is told."""
     if own.member.state != "active":
         await _end_cycles(groups, connection, own)
@@ -111,9 +109,7 @@ async def hand_over(groups: Groups, connection: AsyncConnection, own: Own, run: 
         )  # fmt: skip
 
 
-async def kept(
-    groups: Groups, connection: AsyncConnection, group_id: UUID, member_id: UUID, account: str, money: Money
-) -> None:
+async def kept(groups: Groups, connection: Work, group_id: UUID, member_id: UUID, account: str, money: Money) -> None:
     """It did not arrive and is theirs as before: what has fallen due meanwhile is paid with it. The group is locked."""
     group, member = await members.load(connection, group_id), await owed.member(connection, member_id)
     if account not in {books.account(group_id, part) for part in _parts(member)}:
@@ -126,7 +122,7 @@ async def kept(
         await kind.allot(groups, connection, group, member, cash=False)
 
 
-async def gather(groups: Groups, connection: AsyncConnection, group: Group, member: Member) -> None:
+async def gather(groups: Groups, connection: Work, group: Group, member: Member) -> None:
     """Put all that is a leaver's own into one part, in the commit of their leaving."""
     for part in _parts(member)[1:]:
         own = books.member_part(member.id)
@@ -153,7 +149,7 @@ class _Standing:
         return _Standing(self.wallet + other.wallet, self.cash + other.cash, self.commission + other.commission)
 
 
-async def _standing(connection: AsyncConnection, group: Group, member: Member, part: str) -> _Standing:
+async def _standing(connection: Look, group: Group, member: Member, part: str) -> _Standing:
     """What stands there and is divided into no cycle of a saver's, and what waits in suspense for them.
 
     Whose cycles have ended owes the commission of those that are complete, in cash as far as that goes.
@@ -178,7 +174,7 @@ async def _standing(connection: AsyncConnection, group: Group, member: Member, p
     return _Standing(wallet + waiting[0], cash + waiting[1], commission)
 
 
-async def _saved(connection: AsyncConnection, member: Member) -> tuple[int, int]:
+async def _saved(connection: Look, member: Member) -> tuple[int, int]:
     """What a saver's cycles hold that are not on their way out, and the commission of those that are complete."""
     commission = func.sum(case((c.state == "complete", c.share), else_=0))
     sums = select(func.coalesce(func.sum(c.paid), 0), func.coalesce(commission, 0))
@@ -186,7 +182,7 @@ async def _saved(connection: AsyncConnection, member: Member) -> tuple[int, int]
     return int(saved), int(earned)
 
 
-async def _end_cycles(groups: Groups, connection: AsyncConnection, own: Own) -> None:
+async def _end_cycles(groups: Groups, connection: Work, own: Own) -> None:
     """Close the cycles of whoever has gone; the collector has earned one contribution of each that is complete."""
     theirs = (c.member_id == own.member.id) & c.state.in_(ENDED)
     await connection.execute(update(cycles).where(theirs).values(state="closed", ended_at=groups.clock.now()))

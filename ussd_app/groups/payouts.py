@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import sims
 from ussd_app.groups import (
@@ -29,6 +28,7 @@ from ussd_app.groups.model import OFFICERS, Group, Member, Policy, Proposal, Ref
 from ussd_app.groups.pots import Pot, Purse
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Work
 from ussd_app.tables import group_events, rounds
 from ussd_app.tables import groups as groups_table
 from ussd_app.tables import proposals as proposals_table
@@ -55,7 +55,7 @@ async def ask(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, step: in
     another, since who asks owes earlier rounds), netted (all of it went there); and where not all have paid (words:
     missing): not_all_paid (before the deadline), no_rule, wait.
     """
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         group, caller = await members.load(connection, group_id), await members.member(connection, group_id, msisdn)
         if caller is None:
@@ -80,7 +80,7 @@ async def ask(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, step: in
         return refusals[0] if refusals else Refused("not_entitled")
 
 
-async def prepare(groups: Groups, connection: AsyncConnection, proposal: Proposal) -> Refused | None:
+async def prepare(groups: Groups, connection: Work, proposal: Proposal) -> Refused | None:
     """Make a pot ready to be paid as it was approved, or refused: turn_moved, short (its money is there no more).
 
     In the commit that pays it; the group is locked.
@@ -97,7 +97,7 @@ async def prepare(groups: Groups, connection: AsyncConnection, proposal: Proposa
 
 
 async def paid(
-    groups: Groups, connection: AsyncConnection, proposal_id: UUID, order: UUID | None = None, code: str | None = None
+    groups: Groups, connection: Work, proposal_id: UUID, order: UUID | None = None, code: str | None = None
 ) -> None:
     """The wallet has what it gets, if it gets any: the treasurer hands over the cash, and the round has been paid.
 
@@ -118,9 +118,7 @@ async def paid(
     await cycles.close_if_over(groups, connection, await members.load(connection, proposal.group_id))
 
 
-async def failed(
-    groups: Groups, connection: AsyncConnection, proposal_id: UUID, reason: str, order: UUID | None = None
-) -> None:
+async def failed(groups: Groups, connection: Work, proposal_id: UUID, reason: str, order: UUID | None = None) -> None:
     """The payee has nothing, and the pot all of it: it can be asked for again. The group is locked."""
     proposal = await _by_id(connection, proposal_id)
     if not await _has(connection, proposal, "payout_failed"):
@@ -129,7 +127,7 @@ async def failed(
         await events.record(groups, connection, proposal.group_id, "payout_failed", **told, reason=reason)
 
 
-async def late(groups: Groups, connection: AsyncConnection, proposal_id: UUID, order: UUID, code: str) -> bool:
+async def late(groups: Groups, connection: Work, proposal_id: UUID, order: UUID, code: str) -> bool:
     """A payout that had failed has reached its payee after all, and that is booked; False where a person must look.
 
     Where the pot still had the money, it has been paid out now. Where it had not, somebody was paid twice and the group
@@ -148,7 +146,7 @@ async def late(groups: Groups, connection: AsyncConnection, proposal_id: UUID, o
 
 
 async def _ask(
-    groups: Groups, connection: AsyncConnection, run: str, group: Group, caller: Member, turn: Round, step: int
+    groups: Groups, connection: Work, run: str, group: Group, caller: Member, turn: Round, step: int
 ) -> Asked | Refused:
     """Ask for one round's pot."""
     asked = (p.round_id == turn.id) & (p.kind == "payout") & (p.state == "open") & (p.expires_at > groups.clock.now())
@@ -182,7 +180,7 @@ async def _ask(
     return opened if isinstance(opened, Refused) else await _asked(connection, opened)
 
 
-async def _net(groups: Groups, connection: AsyncConnection, group: Group, pot: Pot) -> Refused:
+async def _net(groups: Groups, connection: Work, group: Group, pot: Pot) -> Refused:
     """All of a pot goes to earlier rounds, which its beneficiary owes: no money leaves, so nobody need approve it."""
     await _make_ready(groups, connection, group, pot)
     await connection.execute(update(rounds).where(r.id == pot.round.id).values(state="paid"))
@@ -190,7 +188,7 @@ async def _net(groups: Groups, connection: AsyncConnection, group: Group, pot: P
     return Refused("netted", {"amount": Money(pot.nets, group.currency)})
 
 
-async def _make_ready(groups: Groups, connection: AsyncConnection, group: Group, pot: Pot) -> None:
+async def _make_ready(groups: Groups, connection: Work, group: Group, pot: Pot) -> None:
     """Make both purses ready; what the payee owed to earlier rounds is then paid, and told like any contribution."""
     netted = await pots.make_ready(groups, connection, group, pot, pot.wallet, cash=False)
     for turn, minor in (await pots.make_ready(groups, connection, group, pot, pot.cash, cash=True)).items():
@@ -204,7 +202,7 @@ async def _make_ready(groups: Groups, connection: AsyncConnection, group: Group,
     await events.record(groups, connection, group.id, "contribution", **told, source="pot", over=0)
 
 
-async def _turns(connection: AsyncConnection, group: Group) -> list[Round]:
+async def _turns(connection: Look, group: Group) -> list[Round]:
     """The rounds that may have something to pay, the oldest first: unpaid ones, and paid ones that got more since."""
     cycle = await rotation.running(connection, group.id)
     turns = await rotation.rounds_of(connection, cycle["id"]) if cycle else []
@@ -217,7 +215,7 @@ async def _turns(connection: AsyncConnection, group: Group) -> list[Round]:
     ]
 
 
-async def _distrust(groups: Groups, connection: AsyncConnection, group: Group, person: Member) -> Refused | None:
+async def _distrust(groups: Groups, connection: Look, group: Group, person: Member) -> Refused | None:
     """Why no money may move at this person's word, or to them."""
     now = groups.clock.now()
     if await sims.trust(connection, person.msisdn, now, group.rules.cooling_hours) == "changed":
@@ -227,7 +225,7 @@ async def _distrust(groups: Groups, connection: AsyncConnection, group: Group, p
     )
 
 
-async def _asked(connection: AsyncConnection, proposal: Proposal) -> Asked:
+async def _asked(connection: Look, proposal: Proposal) -> Asked:
     people = await members.active(connection, proposal.group_id)
     voters = policy.entitled(proposal.policy, people, proposal.asked_by, proposal.payee)
     if proposal.amount is None or proposal.cash is None or proposal.payee is None:
@@ -237,24 +235,24 @@ async def _asked(connection: AsyncConnection, proposal: Proposal) -> Asked:
     return Asked(proposal.code, proposal.amount, proposal.cash, payee.name, needed)
 
 
-async def _proposal(connection: AsyncConnection, group: Group, where: ColumnElement[bool]) -> Proposal | None:
+async def _proposal(connection: Look, group: Group, where: ColumnElement[bool]) -> Proposal | None:
     query = select(proposals_table).where(where).order_by(p.asked_at.desc()).limit(1)
     row = (await connection.execute(query)).mappings().one_or_none()
     return proposals.proposal_of(row, group.currency) if row else None
 
 
-async def _by_id(connection: AsyncConnection, proposal_id: UUID) -> Proposal:
+async def _by_id(connection: Look, proposal_id: UUID) -> Proposal:
     query = select(proposals_table, g.currency).join(groups_table, g.id == p.group_id).where(p.id == proposal_id)
     row = (await connection.execute(query)).mappings().one()
     return proposals.proposal_of(row, row["currency"])
 
 
-async def _round(connection: AsyncConnection, proposal: Proposal) -> Round:
+async def _round(connection: Look, proposal: Proposal) -> Round:
     query = select(rounds).where(r.id == proposal.round_id)
     return rotation.round_of((await connection.execute(query)).mappings().one())
 
 
-async def _has(connection: AsyncConnection, proposal: Proposal, kind: str) -> bool:
+async def _has(connection: Look, proposal: Proposal, kind: str) -> bool:
     """Whether that has come of it."""
     query = select(e.id).where(e.group_id == proposal.group_id, e.proposal_id == proposal.id, e.kind == kind)
     return (await connection.execute(query.limit(1))).first() is not None

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.groups import Groups, books, owed, rotation
 from ussd_app.groups.model import Due, Group, Member, Refused, Round
 from ussd_app.money import Money
+from ussd_app.store import Look, Work
 from ussd_app.tables import rounds
 
 
@@ -47,7 +47,7 @@ class Pot:
         return self.wallet.nets + self.cash.nets
 
 
-async def reckon(groups: Groups, connection: AsyncConnection, group: Group, turn: Round, step: int) -> Pot | Refused:
+async def reckon(groups: Groups, connection: Work, group: Group, turn: Round, step: int) -> Pot | Refused:
     """What a round can pay now; its turn passes on where its beneficiary is in arrears and the rules say so.
 
     Refused: not_all_paid, no_rule, wait (words: missing), undecided. The group is locked.
@@ -67,7 +67,7 @@ async def reckon(groups: Groups, connection: AsyncConnection, group: Group, turn
     return Pot(turn, payee, wallet, cash)
 
 
-async def is_short(connection: AsyncConnection, group: Group, pot: Pot) -> bool:
+async def is_short(connection: Look, group: Group, pot: Pot) -> bool:
     """Whether a pot can no longer pay what it could when it was reckoned, with as much cover at most."""
     # Since then another payout may have been covered, or whoever was missing may be a member no more.
     cover = await _coverable(connection, group, pot.round)
@@ -81,7 +81,7 @@ async def is_short(connection: AsyncConnection, group: Group, pot: Pot) -> bool:
 
 
 async def make_ready(
-    groups: Groups, connection: AsyncConnection, group: Group, pot: Pot, purse: Purse, *, cash: bool
+    groups: Groups, connection: Work, group: Group, pot: Pot, purse: Purse, *, cash: bool
 ) -> dict[Round, int]:
     """Leave in a pot what one purse pays: fill it from the fund, and move out of it what is not its payee's.
 
@@ -105,7 +105,7 @@ async def make_ready(
     return netted
 
 
-async def _coverable(connection: AsyncConnection, group: Group, turn: Round) -> int:
+async def _coverable(connection: Look, group: Group, turn: Round) -> int:
     """What the fund may still put in for those who have not paid, in minor units."""
     if turn.state == "paid" or group.rules.short != "cover":
         return 0
@@ -134,7 +134,7 @@ def _purse(there: int, fund: int, cover: int, arrears: int, step: int) -> Purse:
     return Purse(left - left % step, cover, nets, left % step)
 
 
-async def _after_arrears(groups: Groups, connection: AsyncConnection, group: Group, turn: Round) -> Round:
+async def _after_arrears(groups: Groups, connection: Work, group: Group, turn: Round) -> Round:
     """The turn in the hands of the first who owes nothing to earlier rounds; where everybody does, it stays."""
     if turn.state == "paid" or group.rules.arrears == "net":
         return turn
@@ -150,16 +150,16 @@ async def _after_arrears(groups: Groups, connection: AsyncConnection, group: Gro
     return turn
 
 
-async def _is_in_arrears(connection: AsyncConnection, group: Group, person: UUID | None, turn: Round) -> bool:
+async def _is_in_arrears(connection: Look, group: Group, person: UUID | None, turn: Round) -> bool:
     return person is not None and bool(await _arrears(connection, group, await owed.member(connection, person), turn))
 
 
-async def _arrears(connection: AsyncConnection, group: Group, person: Member, turn: Round) -> list[Due]:
+async def _arrears(connection: Look, group: Group, person: Member, turn: Round) -> list[Due]:
     """What somebody owes to rounds before this one."""
     return [due for due in await owed.open_dues(connection, person, group.currency) if due.round.number < turn.number]
 
 
-async def _there(connection: AsyncConnection, group: Group, turn: Round, *, cash: bool) -> tuple[int, int]:
+async def _there(connection: Look, group: Group, turn: Round, *, cash: bool) -> tuple[int, int]:
     """What a pot and the fund can spend, in minor units."""
     names = (books.account(group.id, part, cash=cash) for part in (books.round_part(turn.id), books.FUND))
     pot, fund = [(await books.spendable(connection, name, group.currency)).minor for name in names]

@@ -10,14 +10,14 @@ from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import RowMapping, exists, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import exists, select, update
 
 from ussd_app import codes
 from ussd_app.groups import Groups, books, changes, events, fresh, members, policy
 from ussd_app.groups.model import Group, Member, Policy, Proposal, Refused
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import groups as groups_table
 from ussd_app.tables import memberships, proposals, votes
 
@@ -62,7 +62,7 @@ class Rejected:
     proposal: Proposal
 
 
-def proposal_of(row: RowMapping, currency: str) -> Proposal:
+def proposal_of(row: Row, currency: str) -> Proposal:
     """From a row of proposals, and the currency of its group."""
     amount, cash = row["amount"], row["cash"]
     return Proposal(
@@ -86,7 +86,7 @@ def proposal_of(row: RowMapping, currency: str) -> Proposal:
 
 async def open(  # noqa: A001 - always said as proposals.open
     groups: Groups,
-    connection: AsyncConnection,
+    connection: Work,
     run: str,
     group: Group,
     kind: str,
@@ -127,13 +127,13 @@ async def find(groups: Groups, msisdn: Msisdn, code: str) -> Found | None:
     """The proposal of that code, open or decided, to somebody entitled to decide it; None to everybody else."""
     if not codes.is_code(code):
         return None
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         row = (await connection.execute(select(proposals).where(p.code == code))).mappings().one_or_none()
         return await _found(groups, connection, row, msisdn) if row else None
 
 
 async def vote(
-    groups: Groups, connection: AsyncConnection, msisdn: Msisdn, code: str, *, approves: bool, sim: Sim
+    groups: Groups, connection: Work, msisdn: Msisdn, code: str, *, approves: bool, sim: Sim
 ) -> Counted | Adopted | Rejected | Refused | None:
     """Approve or reject; None to whoever is not entitled, and when the deadline has passed.
 
@@ -164,7 +164,7 @@ async def vote(
 
 async def expire(groups: Groups, proposal_id: UUID) -> None:
     """Close what nobody has decided by its deadline; the job groups.expire."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         query = select(p.group_id).where(p.id == proposal_id)
         group_id = (await connection.execute(query)).scalar_one()
         await books.lock(connection, group_id)
@@ -180,7 +180,7 @@ async def expire(groups: Groups, proposal_id: UUID) -> None:
         await _record(groups, connection, proposal, "expired")
 
 
-async def waiting(groups: Groups, connection: AsyncConnection, msisdn: Msisdn) -> list[tuple[str, str]]:
+async def waiting(groups: Groups, connection: Look, msisdn: Msisdn) -> list[tuple[str, str]]:
     """Code and kind of every proposal this person may still decide, the most urgent first. Two queries at most."""
     voted = exists().where(v.proposal_id == p.id, v.member_id == m.id)
     asked = (
@@ -199,7 +199,7 @@ async def waiting(groups: Groups, connection: AsyncConnection, msisdn: Msisdn) -
     return [(proposal.code, proposal.kind) for caller, proposal in found if caller in _voters(proposal, people)]
 
 
-async def _found(groups: Groups, connection: AsyncConnection, row: RowMapping, msisdn: Msisdn) -> Found | None:
+async def _found(groups: Groups, connection: Look, row: Row, msisdn: Msisdn) -> Found | None:
     group = await members.load(connection, row["group_id"])
     proposal = proposal_of(row, group.currency)
     people = {member.id: member for member in await members.everyone(connection, group.id)}
@@ -230,9 +230,7 @@ def _distrust(groups: Groups, found: Found, sim: Sim) -> Refused | None:
     return Refused("sim_unknown") if sim == "unknown" and found.group.rules.unknown_sim == "refuse" else None
 
 
-async def _count(
-    groups: Groups, connection: AsyncConnection, found: Found, *, approves: bool
-) -> Counted | Adopted | Rejected:
+async def _count(groups: Groups, connection: Work, found: Found, *, approves: bool) -> Counted | Adopted | Rejected:
     """What the votes amount to with the one that has just been given."""
     group, proposal = found.group, found.proposal
     voters = _voters(proposal, await members.active(connection, group.id))
@@ -261,25 +259,25 @@ def _voters(proposal: Proposal, people: list[Member]) -> frozenset[UUID]:
     return policy.entitled(proposal.policy, theirs, proposal.asked_by, proposal.payee)
 
 
-async def _votes(connection: AsyncConnection, proposal: Proposal) -> dict[UUID, bool]:
+async def _votes(connection: Look, proposal: Proposal) -> dict[UUID, bool]:
     given = await connection.execute(select(v.member_id, v.approves).where(v.proposal_id == proposal.id))
     return {row.member_id: row.approves for row in given}
 
 
-async def _close(groups: Groups, connection: AsyncConnection, proposal: Proposal, state: str) -> Proposal:
+async def _close(groups: Groups, connection: Work, proposal: Proposal, state: str) -> Proposal:
     decided = update(proposals).where(p.id == proposal.id).values(state=state, decided_at=groups.clock.now())
     await connection.execute(decided)
     return replace(proposal, state=state)
 
 
-async def _expire_at(groups: Groups, connection: AsyncConnection, proposal: Proposal) -> None:
+async def _expire_at(groups: Groups, connection: Work, proposal: Proposal) -> None:
     at = proposal.expires_at
     await groups.jobs.defer(connection, "groups.expire", queue=events.QUEUE, at=at, proposal=str(proposal.id))
 
 
 async def _record(
     groups: Groups,
-    connection: AsyncConnection,
+    connection: Work,
     proposal: Proposal,
     kind: str,
     *,

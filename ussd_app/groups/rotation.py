@@ -11,13 +11,13 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import delete, func, select, update
 
 from ussd_app.groups import Groups, books, events, members
 from ussd_app.groups.model import Member, Refused, Round
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import cycles, dues, group_events, memberships, proposals, rounds
 
 OVER = ("paid_out", "payout_failed")  # what has become of a payout that was agreed to
@@ -42,7 +42,7 @@ class Dropped:
     owing: Money
 
 
-def round_of(row: RowMapping) -> Round:
+def round_of(row: Row) -> Round:
     """From a row of rounds."""
     return Round(
         id=row["id"],
@@ -55,19 +55,19 @@ def round_of(row: RowMapping) -> Round:
     )
 
 
-async def running(connection: AsyncConnection, group_id: UUID) -> RowMapping | None:
+async def running(connection: Look, group_id: UUID) -> Row | None:
     """The group's own cycle that is open, a row of cycles."""
     query = select(cycles).where(c.group_id == group_id, c.member_id.is_(None), c.state == "open")
     return (await connection.execute(query)).mappings().one_or_none()
 
 
-async def rounds_of(connection: AsyncConnection, cycle_id: UUID) -> list[Round]:
+async def rounds_of(connection: Look, cycle_id: UUID) -> list[Round]:
     """The rounds of a cycle, in order."""
     query = select(rounds).where(r.cycle_id == cycle_id).order_by(r.number)
     return [round_of(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def on_its_way(connection: AsyncConnection, group_id: UUID) -> set[UUID]:
+async def on_its_way(connection: Look, group_id: UUID) -> set[UUID]:
     """The rounds of which a payout has been agreed to and is neither done nor given up."""
     p, e = proposals.c, group_events.c
     over = select(e.id).where(e.group_id == group_id, e.proposal_id == p.id, e.kind.in_(OVER))
@@ -93,7 +93,7 @@ def drawn(people: Sequence[Member], seed: str) -> list[Member]:
 
 async def choose_beneficiary(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID, number: int) -> Chosen | Refused:
     """An officer names who needs the open pot nobody has yet; refused: not_officer, decided, nobody, had_turn."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         officer = await members.member(connection, group_id, msisdn)
         if officer is None or not officer.is_officer:
@@ -113,7 +113,7 @@ async def choose_beneficiary(groups: Groups, run: str, msisdn: Msisdn, group_id:
         return Chosen(undecided.number, person)
 
 
-async def swap(groups: Groups, connection: AsyncConnection, group_id: UUID, one: UUID, other: UUID) -> bool:
+async def swap(groups: Groups, connection: Work, group_id: UUID, one: UUID, other: UUID) -> bool:
     """Two members change places with their next turns; False where one of them has none left. The group is locked."""
     turns = await _movable(connection, group_id)
     first, second = (next((turn for turn in turns if turn.beneficiary == who), None) for who in (one, other))
@@ -126,7 +126,7 @@ async def swap(groups: Groups, connection: AsyncConnection, group_id: UUID, one:
     return True
 
 
-async def later(connection: AsyncConnection, turn: Round) -> list[Round]:
+async def later(connection: Look, turn: Round) -> list[Round]:
     """The turns of others after this one that can still be moved."""
     return [
         other
@@ -135,9 +135,7 @@ async def later(connection: AsyncConnection, turn: Round) -> list[Round]:
     ]
 
 
-async def pass_on(
-    groups: Groups, connection: AsyncConnection, turn: Round, others: Sequence[Round], kind: str
-) -> Round:
+async def pass_on(groups: Groups, connection: Work, turn: Round, others: Sequence[Round], kind: str) -> Round:
     """Give a turn to the first of these later ones, theirs to the next and so on; its holder has the last of them.
 
     ``kind`` is the event: swapped or skipped. The group is locked.
@@ -150,7 +148,7 @@ async def pass_on(
     return replace(turn, beneficiary=people[0])
 
 
-async def take(groups: Groups, connection: AsyncConnection, turn: Round, member: UUID) -> bool:
+async def take(groups: Groups, connection: Work, turn: Round, member: UUID) -> bool:
     """A pot has gone to somebody whose turn it no longer was: it was, then, and who had it has their next one.
 
     False where they have none to give for it. The group is locked.
@@ -163,7 +161,7 @@ async def take(groups: Groups, connection: AsyncConnection, turn: Round, member:
     return turn.beneficiary is None or bool(theirs)
 
 
-async def drop(connection: AsyncConnection, member: Member, currency: str) -> Dropped:
+async def drop(connection: Work, member: Member, currency: str) -> Dropped:
     """Take a leaver's turns out of the cycle: their rounds go to the next in order, and the last ones fall away.
 
     A turn stays theirs (or their heirs') where no planned round is left to fall away: its pot is being filled already.
@@ -183,7 +181,7 @@ async def drop(connection: AsyncConnection, member: Member, currency: str) -> Dr
     return Dropped(turns, Money(int(paid), currency), Money(int(owing), currency))
 
 
-async def _drop_one(connection: AsyncConnection, cycle_id: UUID, member: Member) -> bool:
+async def _drop_one(connection: Work, cycle_id: UUID, member: Member) -> bool:
     """Move whoever comes after a member's next turn up by one."""
     movable = await _movable(connection, member.group_id)
     holders = [turn.beneficiary for turn in movable]
@@ -198,14 +196,14 @@ async def _drop_one(connection: AsyncConnection, cycle_id: UUID, member: Member)
     return True
 
 
-async def _takes_part(connection: AsyncConnection, cycle_id: UUID, member: UUID) -> bool:
+async def _takes_part(connection: Look, cycle_id: UUID, member: UUID) -> bool:
     """Whether a member was there when the cycle began; whoever joins later, or again, takes part in the next."""
     m = memberships.c
     there = select(m.id).join(cycles, c.group_id == m.group_id).where(c.id == cycle_id, m.joined_at <= c.started_at)
     return (await connection.execute(there.where(m.id == member))).one_or_none() is not None
 
 
-async def _chosen(connection: AsyncConnection, run: str) -> Chosen | None:
+async def _chosen(connection: Look, run: str) -> Chosen | None:
     """What this run has chosen already."""
     chosen = select(group_events.c.round_id).where(group_events.c.run == run).scalar_subquery()
     query = select(memberships, r.number.label("turn")).join(rounds, r.beneficiary == memberships.c.id)
@@ -224,7 +222,7 @@ def _tickets(people: Sequence[Member]) -> list[tuple[str, Member]]:
     ]
 
 
-async def _movable(connection: AsyncConnection, group_id: UUID) -> list[Round]:
+async def _movable(connection: Look, group_id: UUID) -> list[Round]:
     """The rounds of the open cycle whose pot is neither paid nor on its way, in order."""
     cycle = await running(connection, group_id)
     if cycle is None:
@@ -234,5 +232,5 @@ async def _movable(connection: AsyncConnection, group_id: UUID) -> list[Round]:
     return [turn for turn in every if turn.state != "paid" and turn.id not in leaving]
 
 
-async def _give(connection: AsyncConnection, turn: Round, member: UUID | None) -> None:
+async def _give(connection: Work, turn: Round, member: UUID | None) -> None:
     await connection.execute(update(rounds).where(r.id == turn.id).values(beneficiary=member))

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, and_, exists, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import sims
 from ussd_app.groups import Groups, books, events, members
@@ -19,6 +18,7 @@ from ussd_app.groups.kinds import daily
 from ussd_app.groups.model import Group, Member, Refused
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look
 from ussd_app.tables import cycles, group_events, memberships
 from ussd_app.tables import groups as groups_table
 
@@ -75,7 +75,7 @@ class Offer:
     payable: Payable
 
 
-async def state(connection: AsyncConnection, member: Member) -> Savings:
+async def state(connection: Look, member: Member) -> Savings:
     """What a saver has in their cycles; those with nothing in them are not shown."""
     holds = and_(cycles.c.member_id == member.id, cycles.c.state.in_(daily.LIVE), cycles.c.paid > 0)
     query = select(groups_table.c.currency, cycles).select_from(groups_table.outerjoin(cycles, holds))
@@ -111,13 +111,13 @@ def awaited(groups: Groups) -> ColumnElement[bool]:
     return and_(m.state == "active", m.role != "chair", m.paused_at.is_(None), ~came)
 
 
-async def missing(groups: Groups, connection: AsyncConnection, group: Group) -> list[Member]:
+async def missing(groups: Groups, connection: Look, group: Group) -> list[Member]:
     """Who has not paid today, by number."""
     query = select(memberships).where(m.group_id == group.id, awaited(groups)).order_by(m.number)
     return [members.member_of(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def due(groups: Groups, connection: AsyncConnection, group: Group, member: Member) -> Money | None:
+async def due(groups: Groups, connection: Look, group: Group, member: Member) -> Money | None:
     """Today's contribution, by the share their cycle began with; None where it has come or is not awaited."""
     first = daily.live(member).where(cycles.c.state == "open").with_only_columns(cycles.c.share).limit(1)
     share = func.coalesce(first.scalar_subquery(), group.rules.share)
@@ -126,7 +126,7 @@ async def due(groups: Groups, connection: AsyncConnection, group: Group, member:
 
 
 async def offer(
-    groups: Groups, connection: AsyncConnection, group: Group, msisdn: Msisdn, which: Which, step: int
+    groups: Groups, connection: Look, group: Group, msisdn: Msisdn, which: Which, step: int
 ) -> Offer | Refused:
     """What this person may take out, or why not: not_member, sim_changed, cooling, nothing, paying, too_little.
 
@@ -150,9 +150,7 @@ async def offer(
     return Offer(group, member, payable) if payable.amount else Refused("too_little")
 
 
-async def _payable(
-    connection: AsyncConnection, group: Group, member: Member, chosen: Sequence[Row[Any]], step: int
-) -> Payable:
+async def _payable(connection: Look, group: Group, member: Member, chosen: Sequence[Row[Any]], step: int) -> Payable:
     """As much as can be from the wallet money, the rest in cash; what fits neither is left with the commission."""
     part, currency = books.member_part(member.id), group.currency
     there = await books.spendable(connection, books.account(group.id, part), currency)
@@ -172,7 +170,7 @@ async def _payable(
 async def _rest(
     groups: Groups, msisdn: Msisdn, group_id: UUID, kind: Literal["paused", "resumed"], since: datetime | None
 ) -> members.Changed | Refused:
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         await books.lock(connection, group_id)
         member = await members.member(connection, group_id, msisdn)
         if member is None:

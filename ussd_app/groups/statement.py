@@ -7,7 +7,6 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import idempotency
 from ussd_app.groups import Groups, owed
@@ -16,6 +15,7 @@ from ussd_app.groups.views import place
 from ussd_app.messages import Sms
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look
 from ussd_app.tables import group_events, memberships, rounds, subscribers
 
 SHOWN = 5  # lines on a screen
@@ -49,7 +49,7 @@ class Line:
 
 async def last(groups: Groups, msisdn: Msisdn, group_id: UUID, limit: int = SHOWN) -> tuple[Line, ...] | None:
     """A member's own last movements, newest first; None for whoever is no member."""
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         found = await place(connection, msisdn, group_id)
         if found is None:
             return None
@@ -59,7 +59,7 @@ async def last(groups: Groups, msisdn: Msisdn, group_id: UUID, limit: int = SHOW
 
 async def of_group(groups: Groups, msisdn: Msisdn, group_id: UUID, limit: int = SHOWN) -> tuple[Line, ...] | None:
     """The last movements of a whole group, newest first; None for whoever is no member."""
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         found = await place(connection, msisdn, group_id)
         if found is None:
             return None
@@ -69,7 +69,7 @@ async def of_group(groups: Groups, msisdn: Msisdn, group_id: UUID, limit: int = 
 
 async def send(groups: Groups, run: str, msisdn: Msisdn, group_id: UUID) -> bool:
     """Send a member their sums and what comes before the lines of the screen, once a run; False: no member."""
-    async with groups.engine.begin() as connection:
+    async with groups.store.work() as connection:
         found = await place(connection, msisdn, group_id)
         if found is None:
             return False
@@ -96,7 +96,7 @@ def _movements(group: Group) -> Select[Any]:
     )
 
 
-async def _lines(groups: Groups, connection: AsyncConnection, group: Group, query: Select[Any]) -> tuple[Line, ...]:
+async def _lines(groups: Groups, connection: Look, group: Group, query: Select[Any]) -> tuple[Line, ...]:
     rows = (await connection.execute(query)).mappings()
     return tuple(
         Line(
@@ -111,7 +111,7 @@ async def _lines(groups: Groups, connection: AsyncConnection, group: Group, quer
     )
 
 
-async def _sums(groups: Groups, connection: AsyncConnection, group: Group, member: Member) -> dict[str, Any]:
+async def _sums(groups: Groups, connection: Look, group: Group, member: Member) -> dict[str, Any]:
     """What a member has paid in, received and owes."""
     of = [e.kind.in_(IN), e.kind == "reversed", e.kind.in_(OUT)]
     sums = [func.coalesce(func.sum(e.amount).filter(which), 0) for which in of]

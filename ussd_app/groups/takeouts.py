@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import ledger
 from ussd_app.errors import Reason
@@ -16,6 +15,7 @@ from ussd_app.groups import Groups, books, events, fresh, members
 from ussd_app.groups.kinds import daily
 from ussd_app.groups.savings import Offer, Payable
 from ussd_app.money import Money
+from ussd_app.store import Look, Work
 from ussd_app.tables import cycles, group_events, memberships, transfers
 
 HANDED_OVER = "savings handed over"
@@ -42,14 +42,14 @@ class HandedOver:
     reference: str
 
 
-async def handed_over(connection: AsyncConnection, run: str) -> HandedOver | None:
+async def handed_over(connection: Look, run: str) -> HandedOver | None:
     """What this run of a flow has taken in cash already."""
     query = select(group_events.c.code).where(group_events.c.run == run)
     code = (await connection.execute(query)).scalar_one_or_none()
     return HandedOver(code) if code else None
 
 
-async def hand_over(groups: Groups, connection: AsyncConnection, offer: Offer, run: str) -> HandedOver:
+async def hand_over(groups: Groups, connection: Work, offer: Offer, run: str) -> HandedOver:
     """Pay out an offer that is all cash, in the commit that made it."""
     code = await fresh.code(groups, connection, group_events.c.code)
     out = TakeOut(offer.group.id, offer.member.id, offer.payable, code)
@@ -58,7 +58,7 @@ async def hand_over(groups: Groups, connection: AsyncConnection, offer: Offer, r
     return HandedOver(code)
 
 
-async def reserve(groups: Groups, connection: AsyncConnection, out: TakeOut) -> None:
+async def reserve(groups: Groups, connection: Work, out: TakeOut) -> None:
     """Set an offer apart for its order, in the commit that made both; the order holds what the wallet gets."""
     await _set_state(connection, out, "paying")
     for debit, credit, money, reason in await _ways(connection, out):
@@ -68,14 +68,14 @@ async def reserve(groups: Groups, connection: AsyncConnection, out: TakeOut) -> 
             raise LookupError(f"{held.account} has less than {money}")  # noqa: TRY004 - a result, no type
 
 
-async def paid(groups: Groups, connection: AsyncConnection, out: TakeOut) -> None:
+async def paid(groups: Groups, connection: Work, out: TakeOut) -> None:
     """The wallet has it: the cash is the saver's, the commission the collector's, the cycles are closed."""
     for hold in await _holds(connection, out):
         await ledger.post(connection, hold, reason="savings paid", at=groups.clock.now())
     await _close(groups, connection, out)
 
 
-async def failed(groups: Groups, connection: AsyncConnection, out: TakeOut, reason: Reason) -> None:
+async def failed(groups: Groups, connection: Work, out: TakeOut, reason: Reason) -> None:
     """The wallet was not paid: everything is as it was before."""
     for hold in await _holds(connection, out):
         await ledger.void(connection, hold, reason="savings not paid", at=groups.clock.now())
@@ -85,7 +85,7 @@ async def failed(groups: Groups, connection: AsyncConnection, out: TakeOut, reas
     await events.record(groups, connection, out.group_id, "payout_failed", **told, reason=reason)
 
 
-async def late(groups: Groups, connection: AsyncConnection, out: TakeOut) -> bool:
+async def late(groups: Groups, connection: Work, out: TakeOut) -> bool:
     """The wallet was paid after all, and that is booked: pay the rest too, if it is all still there.
 
     If not (False), what the wallet got comes out of the saver's other cycles, where it came out of their account.
@@ -104,7 +104,7 @@ async def late(groups: Groups, connection: AsyncConnection, out: TakeOut) -> boo
     return whole
 
 
-async def _is_there(connection: AsyncConnection, out: TakeOut) -> bool:
+async def _is_there(connection: Look, out: TakeOut) -> bool:
     """Whether nothing of it has been taken or reversed since its order failed."""
     still = select(func.count(), func.coalesce(func.sum(c.paid), 0)).where(_of(out), c.state.in_(["open", "complete"]))
     count, minor = (await connection.execute(still)).one()
@@ -112,13 +112,13 @@ async def _is_there(connection: AsyncConnection, out: TakeOut) -> bool:
     return count == len(out.payable.cycles) and minor >= out.payable.taken.minor and in_cash >= out.payable.cash
 
 
-async def _shrink(connection: AsyncConnection, out: TakeOut) -> None:
+async def _shrink(connection: Work, out: TakeOut) -> None:
     """What has come into an open cycle since is not taken: it goes on to the one that is opened next."""
     if len(out.payable.cycles) == 1:
         await connection.execute(update(cycles).where(_of(out)).values(paid=out.payable.taken.minor))
 
 
-async def _close(groups: Groups, connection: AsyncConnection, out: TakeOut, run: str | None = None) -> None:
+async def _close(groups: Groups, connection: Work, out: TakeOut, run: str | None = None) -> None:
     values = {"state": "closed", "ended_at": groups.clock.now()}
     await connection.execute(update(cycles).where(_of(out)).values(values))
     await events.record(
@@ -138,12 +138,12 @@ async def _close(groups: Groups, connection: AsyncConnection, out: TakeOut, run:
     )
 
 
-async def _move(groups: Groups, connection: AsyncConnection, out: TakeOut) -> None:
+async def _move(groups: Groups, connection: Work, out: TakeOut) -> None:
     for debit, credit, money, reason in await _ways(connection, out):
         await books.move(groups, connection, debit, credit, money, reason, out.order_id)
 
 
-async def _ways(connection: AsyncConnection, out: TakeOut) -> list[tuple[str, str, Money, str]]:
+async def _ways(connection: Look, out: TakeOut) -> list[tuple[str, str, Money, str]]:
     """Cash and commission as debit, credit, amount and reason. The commission is cash where it can be: it is there."""
     take, wallet, box = out.payable, _account(out), _account(out, cash=True)
     there = await books.spendable(connection, box, take.cash.currency) - take.cash
@@ -156,7 +156,7 @@ async def _ways(connection: AsyncConnection, out: TakeOut) -> list[tuple[str, st
     return [way for way in ways if way[2]]
 
 
-async def _holds(connection: AsyncConnection, out: TakeOut) -> list[UUID]:
+async def _holds(connection: Look, out: TakeOut) -> list[UUID]:
     """What reserve has held: pending transfers that nobody has resolved."""
     t, resolving = transfers.c, transfers.alias()
     resolved = exists().where(resolving.c.pending_id == t.id)
@@ -164,7 +164,7 @@ async def _holds(connection: AsyncConnection, out: TakeOut) -> list[UUID]:
     return list((await connection.execute(query.where(t.reason.in_([HANDED_OVER, COMMISSION])))).scalars())
 
 
-async def _set_state(connection: AsyncConnection, out: TakeOut, state: str | ColumnElement[str]) -> None:
+async def _set_state(connection: Work, out: TakeOut, state: str | ColumnElement[str]) -> None:
     await connection.execute(update(cycles).where(_of(out)).values(state=state))
 
 

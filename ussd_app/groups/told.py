@@ -6,8 +6,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import RowMapping, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import func, or_, select
 
 from ussd_app.groups import Groups, members, policy, rotation
 from ussd_app.groups.audience import Person, Told, Turn
@@ -16,6 +15,7 @@ from ussd_app.groups.model import Group, Proposal
 from ussd_app.groups.proposals import proposal_of
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look, Row
 from ussd_app.tables import cycles, dues, group_events, memberships, proposals, rounds, subscribers
 
 ASKED = ("proposed", "approved", "rejected", "expired")  # events of a request itself; others have words of their own
@@ -25,7 +25,7 @@ ROUNDS_CHARS = 7  # several of them
 c, d, m, r = cycles.c, dues.c, memberships.c, rounds.c
 
 
-async def read(groups: Groups, connection: AsyncConnection, event: int) -> tuple[Told, Group]:
+async def read(groups: Groups, connection: Look, event: int) -> tuple[Told, Group]:
     """The event of that number, and its group; NoResultFound where there is none."""
     query = select(group_events).where(group_events.c.id == event)
     row = (await connection.execute(query)).mappings().one()
@@ -67,14 +67,14 @@ def in_short(rounds: Iterable[int]) -> str:
     return shown
 
 
-async def _proposal(connection: AsyncConnection, proposal_id: UUID | None, group: Group) -> Proposal | None:
+async def _proposal(connection: Look, proposal_id: UUID | None, group: Group) -> Proposal | None:
     if proposal_id is None:
         return None
     query = select(proposals).where(proposals.c.id == proposal_id)
     return proposal_of((await connection.execute(query)).mappings().one(), group.currency)
 
 
-async def _people(connection: AsyncConnection, row: RowMapping, proposal: Proposal | None) -> tuple[Person, ...]:
+async def _people(connection: Look, row: Row, proposal: Proposal | None) -> tuple[Person, ...]:
     """The active members, whoever else is named, and the number that is no member's (yet, or any more)."""
     named = {row["member"], row["actor"], *((proposal.payee, proposal.asked_by) if proposal else ())}
     language = subscribers.c.language
@@ -105,7 +105,7 @@ def _voters(people: tuple[Person, ...], proposal: Proposal | None) -> frozenset[
     return policy.entitled(proposal.policy, known, proposal.asked_by, proposal.payee)
 
 
-def _words(groups: Groups, group: Group, row: RowMapping, people: tuple[Person, ...]) -> dict[str, Any]:
+def _words(groups: Groups, group: Group, row: Row, people: tuple[Person, ...]) -> dict[str, Any]:
     """What the event itself says; what it does not is None."""
     details, names = row["details"], _names(people)
     words: dict[str, Any] = {
@@ -152,7 +152,7 @@ def _names(people: tuple[Person, ...]) -> dict[UUID, str]:
     return {person.member.id: person.member.name for person in people if person.member}
 
 
-async def _round_words(connection: AsyncConnection, round_id: UUID, group: Group, zone: ZoneInfo) -> dict[str, Any]:
+async def _round_words(connection: Look, round_id: UUID, group: Group, zone: ZoneInfo) -> dict[str, Any]:
     """How far a round is: who has paid it, how much its pot will be, and for whom."""
     query = (
         select(r.number, r.due_at, m.name, func.count(d.member_id).label("owing"))
@@ -167,7 +167,7 @@ async def _round_words(connection: AsyncConnection, round_id: UUID, group: Group
     return {"round": row.number, "due_on": due_on, "paid": row.paid, "owing": row.owing, "pot": pot, "payee": row.name}
 
 
-async def _savings_words(connection: AsyncConnection, member: UUID, group: Group) -> Mapping[str, Any]:
+async def _savings_words(connection: Look, member: UUID, group: Group) -> Mapping[str, Any]:
     """How far a saver's newest cycle is, and all they have saved; nothing where members have no cycles of their own."""
     live = select(func.sum(c.paid)).where(c.member_id == member, c.state != "closed").scalar_subquery()
     newest = select(c.paid, c.share, live.label("saved")).where(c.member_id == member)
@@ -177,7 +177,7 @@ async def _savings_words(connection: AsyncConnection, member: UUID, group: Group
     return {"day": row.paid // row.share, "days": CONTRIBUTIONS, "saved": Money(int(row.saved or 0), group.currency)}
 
 
-async def _turns(connection: AsyncConnection, group_id: UUID, zone: ZoneInfo) -> Mapping[UUID, tuple[Turn, ...]]:
+async def _turns(connection: Look, group_id: UUID, zone: ZoneInfo) -> Mapping[UUID, tuple[Turn, ...]]:
     """The turns to come of the cycle that runs, by member."""
     turns: dict[UUID, tuple[Turn, ...]] = defaultdict(tuple)
     cycle = await rotation.running(connection, group_id)

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, null, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import codes
 from ussd_app.groups import Groups, books, owed, savings
@@ -18,6 +17,7 @@ from ussd_app.groups.members import member_of
 from ussd_app.groups.model import Group, Member, Rules
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
+from ussd_app.store import Look
 from ussd_app.tables import accounts, cycles, dues, fines, group_events, group_rules, memberships, rounds
 from ussd_app.tables import groups as groups_table
 
@@ -122,14 +122,14 @@ async def my_groups(groups: Groups, msisdn: Msisdn, after: str | None = None) ->
     if after:
         last = select(g.name, g.id).where(g.id == UUID(after)).correlate(None).subquery()
         query = query.where(tuple_(g.name, g.id) > select(last.c.name, last.c.id).scalar_subquery())
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         rows = (await connection.execute(query.order_by(g.name, g.id).limit(PAGE + 1))).all()
     return _page([Line(str(row.id), 0, row.name) for row in rows])
 
 
 async def overview(groups: Groups, msisdn: Msisdn, group_id: UUID) -> Overview | None:
     """All that the group's own screen shows."""
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         found = await place(connection, msisdn, group_id)
         if found is None:
             return None
@@ -146,7 +146,7 @@ async def overview(groups: Groups, msisdn: Msisdn, group_id: UUID) -> Overview |
 
 async def unpaid(groups: Groups, msisdn: Msisdn, group_id: UUID, after: str | None = None) -> Page | None:
     """Who has not paid the round whose pot is being filled, or has not saved today, by number."""
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         found = await place(connection, msisdn, group_id)
         if found is None:
             return None
@@ -161,7 +161,7 @@ async def unpaid(groups: Groups, msisdn: Msisdn, group_id: UUID, after: str | No
 
 async def members(groups: Groups, msisdn: Msisdn, group_id: UUID, after: str | None = None) -> Page | None:
     """The active members, by number."""
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         found = await place(connection, msisdn, group_id)
         query = select(m.number, m.name, m.role).where(m.state == "active")
         return await _by_number(connection, found[0], query, after) if found else None
@@ -169,7 +169,7 @@ async def members(groups: Groups, msisdn: Msisdn, group_id: UUID, after: str | N
 
 async def turn(groups: Groups, msisdn: Msisdn, group_id: UUID) -> Standing | None:
     """When somebody's turn is, and how they stand with their group."""
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         found = await place(connection, msisdn, group_id)
         if found is None:
             return None
@@ -194,14 +194,14 @@ async def receipt(groups: Groups, msisdn: Msisdn, code: str) -> Receipt | None:
         .join(reader, and_(reader.c.group_id == e.group_id, reader.c.msisdn == msisdn, reader.c.state == "active"))
         .where(e.code == code, e.amount.is_not(None))
     )
-    async with groups.engine.connect() as connection:
+    async with groups.store.look() as connection:
         row = (await connection.execute(query)).one_or_none()
     if row is None:
         return None
     return Receipt(row.group, row.kind, row.name, Money(row.amount, row.currency), row.at, row.number, row.stands)
 
 
-async def place(connection: AsyncConnection, msisdn: Msisdn, group_id: UUID) -> tuple[Group, Member, int] | None:
+async def place(connection: Look, msisdn: Msisdn, group_id: UUID) -> tuple[Group, Member, int] | None:
     """A group, this person's place in it, and how many active members it has; None where they are not one."""
     other = memberships.alias()
     count = select(func.count()).where(other.c.group_id == g.id, other.c.state == "active").scalar_subquery()
@@ -235,7 +235,7 @@ def _current(group_id: UUID) -> Select[Any]:
     return query.where(r.group_id == group_id, r.state == "open", c.state == "open").order_by(r.number).limit(1)
 
 
-async def _round_now(connection: AsyncConnection, group: Group) -> RoundNow | None:
+async def _round_now(connection: Look, group: Group) -> RoundNow | None:
     turns = rounds.alias()
     of = select(func.count()).where(turns.c.cycle_id == r.cycle_id).scalar_subquery()
     query = (
@@ -266,7 +266,7 @@ def _sums(group: Group, member: Member) -> Sequence[ColumnElement[int]]:
     return [func.coalesce(query.scalar_subquery(), 0) for query in (advance, open_dues, fined, received)]
 
 
-async def _by_number(connection: AsyncConnection, group: Group, query: Select[Any], after: str | None) -> Page:
+async def _by_number(connection: Look, group: Group, query: Select[Any], after: str | None) -> Page:
     query = query.where(m.group_id == group.id, m.number > int(after or 0)).order_by(m.number).limit(PAGE + 1)
     rows = (await connection.execute(query)).mappings().all()
     return _page([_line(row, group) for row in rows])

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import gsm, log
 from ussd_app.alarms import Alarms
@@ -25,6 +24,7 @@ from ussd_app.messages.pump import Pump
 from ussd_app.msisdn import Msisdn
 from ussd_app.redis_client import Client
 from ussd_app.senders import Sender, State
+from ussd_app.store import Store, Work
 from ussd_app.tables import messages, reports
 
 # After this long a message is worth nothing, or worse than nothing.
@@ -91,24 +91,24 @@ class Messages:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        store: Store,
         jobs: Jobs,
         senders: Mapping[str, Sender],
         menus: Callable[[], Wording],
         clock: Clock,
         redis: Client,
     ) -> None:
-        self._engine = engine
+        self._store = store
         self._senders = senders
         self._first = next(iter(senders))
         self._menus = menus
         self._clock = clock
-        self._outcomes = Outcomes(engine, jobs, senders, clock)
-        self._pump = Pump(engine, senders, self._outcomes, Pace(redis, clock), Alarms(redis, clock), clock)
+        self._outcomes = Outcomes(store, jobs, senders, clock)
+        self._pump = Pump(store, senders, self._outcomes, Pace(redis, clock), Alarms(redis, clock), clock)
 
     async def queue(
         self,
-        connection: AsyncConnection,
+        connection: Work,
         *,
         key: str,
         msisdn: Msisdn,
@@ -121,13 +121,13 @@ class Messages:
         """Write one message into the connection's open transaction; an event's ``key`` makes one, however often."""
         await self.queue_all(connection, (Sms(key, msisdn, template, language, variables, order_id, due),))
 
-    async def queue_all(self, connection: AsyncConnection, batch: Iterable[Sms]) -> None:
+    async def queue_all(self, connection: Work, batch: Iterable[Sms]) -> None:
         """Write any number of messages into the connection's open transaction, in few statements."""
         rows = [self._row(sms) for sms in batch]
         if not rows:
             return
-        once = postgresql.insert(messages).on_conflict_do_nothing(index_elements=["key"])
-        written = await connection.execute(once.returning(messages.c.priority, messages.c.due_at), rows)
+        once = postgresql.insert(messages).values(rows).on_conflict_do_nothing(index_elements=["key"])
+        written = await connection.execute(once.returning(messages.c.priority, messages.c.due_at))
         now = self._clock.now()
         if any(priority <= URGENT and due <= now for priority, due in written.all()):
             await self._outcomes.wake(connection, self._first)
@@ -150,7 +150,7 @@ class Messages:
             "body": body, "external_id": parsed and parsed.external_id, "correlator": parsed and parsed.correlator,
             "received_at": self._clock.now(),
         }  # fmt: skip
-        async with self._engine.begin() as connection:
+        async with self._store.work() as connection:
             stored = await connection.execute(insert(reports).values(row).returning(reports.c.id))
             if parsed:
                 await self._outcomes.match(connection, sender, stored.scalar_one(), parsed)
@@ -164,7 +164,7 @@ class Messages:
         overdue = update(messages).where(messages.c.state == WAITING, messages.c.deadline <= now)
         orphaned = update(messages).where(messages.c.state == WAITING, messages.c.sender.not_in(self._senders))
         due = select(messages.c.sender).where(messages.c.state == WAITING, messages.c.due_at <= now).distinct()
-        async with self._engine.begin() as connection:
+        async with self._store.work() as connection:
             expired = await connection.execute(overdue.values(state=State.EXPIRED).returning(messages))
             for row in expired.mappings():
                 tell = logger.error if row["priority"] <= URGENT else logger.info

@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import func, select, update
 
 from ussd_app import log, metrics
 from ussd_app.clock import Clock
 from ussd_app.errors import Reason, Throttled, Unknown
 from ussd_app.jobs import SMS, Jobs
 from ussd_app.senders import RANKS, Accepted, Refused, Report, Sender, State
+from ussd_app.store import Row, Store, Work
 from ussd_app.tables import message_attempts, messages, reports
 
 
@@ -75,15 +75,15 @@ class Move:
 class Outcomes:
     """Settles attempts, each in one commit with the job that carries on."""
 
-    def __init__(self, engine: AsyncEngine, jobs: Jobs, senders: Mapping[str, Sender], clock: Clock) -> None:
-        self._engine = engine
+    def __init__(self, store: Store, jobs: Jobs, senders: Mapping[str, Sender], clock: Clock) -> None:
+        self._store = store
         self._jobs = jobs
         self._senders = senders
         self._clock = clock
 
     async def settle(self, correlator: UUID, result: Result) -> None:
         """Commit what a call gave, then whatever was reported before it answered; does nothing the second time."""
-        async with self._engine.begin() as connection:
+        async with self._store.work() as connection:
             find = select(message_attempts).where(message_attempts.c.correlator == correlator)
             if isinstance(result, Accepted) and result.external_id:
                 sender = (await connection.execute(find)).mappings().one()["sender"]
@@ -102,12 +102,12 @@ class Outcomes:
         begun = select(message_attempts.c.correlator).where(
             message_attempts.c.state == SENDING, message_attempts.c.started_at < self._clock.now() - STALE
         )
-        async with self._engine.connect() as connection:
+        async with self._store.look() as connection:
             stale = (await connection.execute(begun)).scalars().all()
         for correlator in stale:
             await self.settle(correlator, Unknown("the process died during the call"))
 
-    async def match(self, connection: AsyncConnection, sender: str, report_id: int, report: Report) -> None:
+    async def match(self, connection: Work, sender: str, report_id: int, report: Report) -> None:
         """Apply a stored report to its message; one that is nobody's, or comes before the reply, is kept for later."""
         attempt = await _reported(connection, sender, report)
         if attempt is None or attempt["state"] == SENDING:
@@ -122,7 +122,7 @@ class Outcomes:
         await connection.execute(update(message_attempts).where(mine).values(reported_at=now))
         await self._move(connection, message, _after_report(message, report, now))
 
-    async def wake(self, connection: AsyncConnection, sender: str) -> None:
+    async def wake(self, connection: Work, sender: str) -> None:
         """Have a sender's pump run, in the connection's commit."""
         await self._jobs.defer(
             connection, "messages.pump", queue="sms", priority=SMS, lock=f"sms:{sender}", sender=sender
@@ -134,14 +134,14 @@ class Outcomes:
         after = names[names.index(sender) + 1 :] if sender in names else names
         return after[0] if after else None
 
-    def _after(self, message: RowMapping, attempt: RowMapping, result: Result) -> Move | None:
+    def _after(self, message: Row, attempt: Row, result: Result) -> Move | None:
         if isinstance(result, Accepted):
             return Move(result.state) if _is_forward(message["state"], result.state) else None
         if message["state"] != SENDING:
             return None  # a report has moved it meanwhile
         return decide(message, attempt, result, self.following(attempt["sender"]), self._clock.now())
 
-    async def _record(self, connection: AsyncConnection, attempt: RowMapping, result: Result) -> None:
+    async def _record(self, connection: Work, attempt: Row, result: Result) -> None:
         values: dict[str, object] = {}
         match result:
             case Accepted(external_id=external_id):
@@ -160,7 +160,7 @@ class Outcomes:
         logger.info("sms attempt", message=str(attempt["message_id"]), sender=attempt["sender"],
                     number=attempt["number"], outcome=values["state"], reason=values.get("reason"))  # fmt: skip
 
-    async def _match_earlier(self, connection: AsyncConnection, attempt: RowMapping, result: Result) -> None:
+    async def _match_earlier(self, connection: Work, attempt: Row, result: Result) -> None:
         """Apply the reports that came before the attempt's outcome was known."""
         sender = self._senders.get(attempt["sender"])
         if sender is None:
@@ -173,7 +173,7 @@ class Outcomes:
             if report := sender.parse_report(row["content_type"], row["body"]):
                 await self.match(connection, sender.name, row["id"], report)
 
-    async def _move(self, connection: AsyncConnection, message: RowMapping, move: Move | None) -> None:
+    async def _move(self, connection: Work, message: Row, move: Move | None) -> None:
         if move is None:
             return
         values: dict[str, object] = {"state": move.state}
@@ -189,8 +189,8 @@ class Outcomes:
 
 
 def decide(
-    message: RowMapping,
-    attempt: RowMapping,
+    message: Row,
+    attempt: Row,
     result: Refused | Throttled | Unknown,
     following: str | None,
     now: datetime,
@@ -215,9 +215,7 @@ def _after_refusal(priority: int, reason: Reason, following: str | None, now: da
     return Move(WAITING, following, now, alert)
 
 
-def _after_throttling(
-    message: RowMapping, attempt: RowMapping, wait: timedelta, following: str | None, now: datetime
-) -> Move:
+def _after_throttling(message: Row, attempt: Row, wait: timedelta, following: str | None, now: datetime) -> Move:
     too_late = now + wait >= message["deadline"]
     if following and (too_late or wait > PATIENCE or attempt["number"] > RETRIES):
         return Move(WAITING, following, now)
@@ -234,7 +232,7 @@ def _after_silence(priority: int, following: str | None, now: datetime) -> Move:
     return Move(WAITING, following, now if priority == Priority.CODE else now + REPORT_WAIT)
 
 
-def _after_report(message: RowMapping, report: Report, now: datetime) -> Move | None:
+def _after_report(message: Row, report: Report, now: datetime) -> Move | None:
     failed = report.state in {State.FAILED, State.EXPIRED}
     if message["state"] in {WAITING, SENDING} and report.state is State.UNKNOWN:
         return None
@@ -253,7 +251,7 @@ def _is_forward(present: str, state: State) -> bool:
     return present in {WAITING, SENDING} or RANKS[state] > RANKS[State(present)]
 
 
-async def _reported(connection: AsyncConnection, sender: str, report: Report) -> RowMapping | None:
+async def _reported(connection: Work, sender: str, report: Report) -> Row | None:
     """The attempt a report speaks of, locked; by our own id where it carries one."""
     if correlator := _uuid(report.correlator):
         named = message_attempts.c.correlator == correlator
@@ -273,12 +271,12 @@ def _uuid(text: str | None) -> UUID | None:
         return None
 
 
-async def _locked(connection: AsyncConnection, message: UUID) -> RowMapping:
+async def _locked(connection: Work, message: UUID) -> Row:
     find = select(messages).where(messages.c.id == message).with_for_update()
     return (await connection.execute(find)).mappings().one()
 
 
-async def _one_at_a_time(connection: AsyncConnection, sender: str, external_id: str) -> None:
+async def _one_at_a_time(connection: Work, sender: str, external_id: str) -> None:
     """Let a reply and a report of one id pass one after the other: side by side neither would see the other."""
     key = func.hashtextextended(f"{sender}:{external_id}", 0)
     await connection.execute(select(func.pg_advisory_xact_lock(key)))

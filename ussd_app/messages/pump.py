@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import RowMapping, and_, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import and_, func, insert, select, update
 
 from ussd_app import log, metrics
 from ussd_app.alarms import Alarms
@@ -21,6 +20,7 @@ from ussd_app.messages.outcomes import SENDING, WAITING, Outcomes, Result
 from ussd_app.messages.pace import Pace
 from ussd_app.msisdn import Msisdn
 from ussd_app.senders import Outgoing, Sender
+from ussd_app.store import Row, Store, Work
 from ussd_app.tables import message_attempts, messages
 
 RUN_SECONDS = 5.0  # of one job: a worker that is told to stop waits for it
@@ -42,14 +42,14 @@ class Pump:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        store: Store,
         senders: Mapping[str, Sender],
         outcomes: Outcomes,
         pace: Pace,
         alarms: Alarms,
         clock: Clock,
     ) -> None:
-        self._engine = engine
+        self._store = store
         self._senders = senders
         self._outcomes = outcomes
         self._pace = pace
@@ -76,12 +76,12 @@ class Pump:
                 if claimed is None:
                     return
                 await self._clock.sleep(PAUSE_SECONDS)
-        async with self._engine.begin() as connection:
+        async with self._store.work() as connection:
             await self._outcomes.wake(connection, name)
 
     async def _claim(self, sender: Sender) -> Outgoing | _Full | None:
         """Commit an attempt at the next message due; None where none is."""
-        async with self._engine.begin() as connection:
+        async with self._store.work() as connection:
             row = await self._next_due(connection, sender)
             if row is None:
                 return None
@@ -101,7 +101,7 @@ class Pump:
         self._handed_over[sender.name] += 1
         return outgoing
 
-    async def _next_due(self, connection: AsyncConnection, sender: Sender) -> RowMapping | None:
+    async def _next_due(self, connection: Work, sender: Sender) -> Row | None:
         now = self._clock.now()
         lowest_first = self._handed_over[sender.name] % LOWEST_EVERY == LOWEST_EVERY - 1
         order = messages.c.priority.desc() if lowest_first else messages.c.priority

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import codes, idempotency
 from ussd_app.groups import books
@@ -43,6 +42,7 @@ from ussd_app.orders.model import (
 from ussd_app.payments import Change, Finding
 from ussd_app.payments.decisions import Decision, Undecided
 from ussd_app.payments.life import FINAL
+from ussd_app.store import Work
 from ussd_app.tables import audit, orders, payments
 
 __all__ = [
@@ -72,7 +72,7 @@ class Orders(Course):
         self, kind: str, **asked: Unpack[Asked]
     ) -> Placed | LimitReached | TooFast | Short | Repeated:
         """The same; Repeated, and nothing written, where an equal order stands and the payer did not say ``again``."""
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             placed = await self.place_within(connection, kind, **asked)
         payer = self.payments.operators.get(asked["details"].get("sender_operator", ""))
         if isinstance(placed, Placed) and payer and await self.payments.breakers.resting(payer.name, Kind.COLLECTION):
@@ -80,7 +80,7 @@ class Orders(Course):
         return placed
 
     async def place_within(
-        self, connection: AsyncConnection, kind: str, **asked: Unpack[Asked]
+        self, connection: Work, kind: str, **asked: Unpack[Asked]
     ) -> Placed | LimitReached | TooFast | Short | Repeated:
         """The same in the caller's commit; Short where an account of ours holds too little."""
         values = {
@@ -124,7 +124,7 @@ class Orders(Course):
     async def decide(self, payment: UUID, decision: Decision) -> Undecided | None:
         """Book what a person has read of a payment in its operator's own statement; Undecided says why not."""
         self.clock.point("decide.before_commit")
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             order = await self._locked(connection, payment)
             decided = await self.payments.decide(connection, payment, decision)
             if isinstance(decided, Undecided):
@@ -136,7 +136,7 @@ class Orders(Course):
 
     async def refund_again(self, code: str, by: str) -> bool:
         """Ask once more, on a person's word, for a refund that has failed; False where no order waits for that."""
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             locked = select(orders).where(orders.c.code == code).with_for_update(key_share=True)
             row = (await connection.execute(locked)).mappings().one_or_none()
             if row is None or row["state"] != "parked" or not await self.refund_failed(connection, row["id"]):
@@ -150,7 +150,7 @@ class Orders(Course):
 
     async def refuses(self, wanted: Wanted) -> LimitReached | TooFast | Repeated | None:
         """What would be over a limit, or was ordered just now, for a quote; place looks again, safely."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             return await limits.check(connection, self, wanted)
 
     async def standing(self, msisdn: Msisdn, code: str = "") -> list[Standing]:
@@ -165,7 +165,7 @@ class Orders(Course):
         if status is None or isinstance(status, Pending):
             return
         self.clock.point("settle.before_commit")
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             order = await self._locked(connection, payment)
             change = await self.payments.settle(connection, payment, status)
             if change:
@@ -173,7 +173,7 @@ class Orders(Course):
             self.clock.point("settle.in_commit")
         self.clock.point("settle.after_commit")
 
-    async def _locked(self, connection: AsyncConnection, payment: UUID) -> Order:
+    async def _locked(self, connection: Work, payment: UUID) -> Order:
         """The order of a payment, with all that its settling may touch."""
         # Order before payment, always: two jobs of one order wait here, not for each other.
         of = select(payments.c.order_id).where(payments.c.id == payment).scalar_subquery()
@@ -186,13 +186,13 @@ class Orders(Course):
         await self.lock_accounts(connection, order)
         return order
 
-    async def _carry_on(self, connection: AsyncConnection, order: Order, change: Change) -> None:
+    async def _carry_on(self, connection: Work, order: Order, change: Change) -> None:
         if change.became in FINAL:
             chosen = change.payment["step"] == order.details.get("chosen")
             await self.routes.settled(connection, change.payment, change.reason, chosen=chosen)
         await self._advance(connection, order, change)
 
-    async def _placed(self, connection: AsyncConnection, values: dict[str, Any]) -> Placed | None:
+    async def _placed(self, connection: Work, values: dict[str, Any]) -> Placed | None:
         query = select(orders.c.code, orders.c.digest).where(orders.c.run == values["run"])
         row = (await connection.execute(query)).one_or_none()
         if row is None:
@@ -201,14 +201,14 @@ class Orders(Course):
             await self.payments.alert(connection, "one run placed twice with other words", code=row.code)
         return Placed(row.code)
 
-    async def _place(self, connection: AsyncConnection, values: dict[str, Any]) -> Placed | Short:
+    async def _place(self, connection: Work, values: dict[str, Any]) -> Placed | Short:
         now = self.clock.now()
         values |= {"id": uuid4(), "digest": _digest(values), "state": "open", "created_at": now}
         dry = await floats.check(connection, self, order_of({**values, "code": ""}))
         if dry:
             return dry
         # An account that is short must not cost the caller the rest of its commit, nor leave an order without a step.
-        async with connection.begin_nested() as savepoint:
+        async with connection.savepoint():
             order = await self._insert(connection, values)
             kind = kind_named(order.kind)
             if not kind.steps:  # nobody has to be asked: our own books hold the money
@@ -217,12 +217,12 @@ class Orders(Course):
             wait = timedelta(milliseconds=self.settings.prompt_delay_ms)
             short = await self._begin(connection, order, 0, after=wait)
             if short:
-                await savepoint.rollback()
+                await connection.undo()
                 return Short(short.account)
         self.clock.point("place.in_commit")
         return Placed(order.code)
 
-    async def _insert(self, connection: AsyncConnection, values: dict[str, Any]) -> Order:
+    async def _insert(self, connection: Work, values: dict[str, Any]) -> Order:
         """The row under a code nobody has yet."""
         await idempotency.use(connection, values["created_at"])
         while True:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ussd_app.groups import contributions, kinds, members, owed
 from ussd_app.groups.model import Group, Member
 from ussd_app.money import Money
@@ -14,6 +12,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.orders import LimitReached, Order, Orders, Placed, Repeated, Short, Step, TooFast
 from ussd_app.orders.course import Course
 from ussd_app.orders.steps import AmountUnfit, Collect, Collecting, NotServed, TooLarge, TooSmall, bounds, misfit
+from ussd_app.store import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Contribution(Collecting):
         """The group."""
         return order.details["recipient_name"]
 
-    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: Work, order: Order, state: str) -> None:
         """What was collected is the member's, and goes where they owe it."""
         if state == "done" and order.group:
             member = UUID(order.details["member"])
@@ -74,7 +73,7 @@ async def place(
 
     Repeated, and nothing written, where an equal order stands and the payer has not said ``again``.
     """
-    async with orders.engine.connect() as connection:
+    async with orders.store.look() as connection:
         member = await members.member(connection, group_id, msisdn)
         if member is None:
             return NotMember()

@@ -6,7 +6,6 @@ from random import Random
 from uuid import UUID
 
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import ledger
 from ussd_app.clock import Clock
@@ -21,6 +20,7 @@ from ussd_app.orders.model import Order, OrderKind, Receipt, Settling, kind_name
 from ussd_app.payments import SUCCESSES, Change, Payments
 from ussd_app.payments.life import FINAL
 from ussd_app.routes import Routes
+from ussd_app.store import Look, Store, Work
 from ussd_app.tables import orders, payments, subscribers
 
 HANDED_ON = frozenset({Kind.DISBURSEMENT, Kind.DELIVERY})
@@ -34,7 +34,7 @@ class Course:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        store: Store,
         payments: Payments,
         messages: Messages,
         groups: Groups,
@@ -43,7 +43,7 @@ class Course:
         random: Random,
         routes: Routes,
     ) -> None:
-        self.engine = engine
+        self.store = store
         self.payments = payments
         self.messages = messages
         self.groups = groups
@@ -52,14 +52,14 @@ class Course:
         self.random = random
         self.routes = routes
 
-    async def lock_accounts(self, connection: AsyncConnection, order: Order) -> None:
+    async def lock_accounts(self, connection: Work, order: Order) -> None:
         """Every account of ours that this order's settling may touch."""
         legs = [step.leg(order) for step in kind_named(order.kind).steps]
         floats = {self.payments.float_account(leg.operator, kind) for leg in legs for kind in Kind}
         spent = {leg.account for leg in legs if leg.account}
         await ledger.lock(connection, {*floats, *spent, ledger.FEES, ledger.RECEIVABLE}, order.amount.currency)
 
-    async def _advance(self, connection: AsyncConnection, order: Order, change: Change) -> None:
+    async def _advance(self, connection: Work, order: Order, change: Change) -> None:
         """What the order makes of a payment that has become final."""
         kind = kind_named(order.kind)
         step = change.payment["step"]
@@ -82,7 +82,7 @@ class Course:
             await self._tell(connection, order, kind.failed(order, step, change.reason))
             await self._undo(connection, order)
 
-    async def _advance_late(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
+    async def _advance_late(self, connection: Work, order: Order, kind: OrderKind, change: Change) -> None:
         await self.payments.book_late(connection, change.payment)
         if change.payment["kind"] == Kind.COLLECTION:
             await self._undo(connection, order)
@@ -94,7 +94,7 @@ class Course:
                 await self._state(connection, order, "done")
                 await self._tell(connection, order, kind.done(order), change.handed_over)
 
-    async def _advance_doubt(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
+    async def _advance_doubt(self, connection: Work, order: Order, kind: OrderKind, change: Change) -> None:
         """A failure may have been none: its order waits for a person where it is over, and they are told so.
 
         Where what was collected goes back, or has, nobody has lost anything by it but us.
@@ -107,7 +107,7 @@ class Course:
             await self._state(connection, order, "failed")
             await self._tell(connection, order, kind.failed(order, step, change.reason), about="decided")
 
-    async def _advance_undo(self, connection: AsyncConnection, order: Order, kind: OrderKind, change: Change) -> None:
+    async def _advance_undo(self, connection: Work, order: Order, kind: OrderKind, change: Change) -> None:
         # What came late was booked as owed to us while this refund was under way: what was collected pays for it.
         if change.became == "failed" and await self._has(connection, order, HANDED_ON, "late"):
             await self._no_longer_owed(connection, order, order.amount, "handed on late, not given back")
@@ -125,23 +125,23 @@ class Course:
             await self.payments.book_late(connection, change.payment)
         await self._finish(connection, order, "undone", kind.undone(order))
 
-    async def _no_longer_owed(self, connection: AsyncConnection, order: Order, money: Money, said: str) -> None:
+    async def _no_longer_owed(self, connection: Work, order: Order, money: Money, said: str) -> None:
         clearing, at = ledger.clearing_account(order.id), self.clock.now()
         await ledger.move(connection, clearing, ledger.RECEIVABLE, money, order=order.id, reason=said, at=at)
 
-    async def refund_failed(self, connection: AsyncConnection, order: UUID) -> bool:
+    async def refund_failed(self, connection: Look, order: UUID) -> bool:
         """Whether what was collected was to go back, and the last try at it has failed."""
         p = payments.c
         query = select(p.state).where(p.order_id == order, p.kind == Kind.REFUND).order_by(p.created_at.desc())
         return (await connection.execute(query.limit(1))).scalar_one_or_none() == "failed"
 
-    async def _has(self, connection: AsyncConnection, order: Order, kinds: Collection[Kind], state: str) -> bool:
+    async def _has(self, connection: Look, order: Order, kinds: Collection[Kind], state: str) -> bool:
         """Whether a payment of these kinds has come to this for the order."""
         p = payments.c
         query = select(p.id).where(p.order_id == order.id, p.kind.in_(kinds), p.state == state).limit(1)
         return (await connection.execute(query)).first() is not None
 
-    async def _undo(self, connection: AsyncConnection, order: Order) -> None:
+    async def _undo(self, connection: Work, order: Order) -> None:
         """Give back what was collected, or close the order where nothing was."""
         collected = (
             (
@@ -179,7 +179,7 @@ class Course:
             await self._settled(connection, order, "failed")
 
     async def _begin(
-        self, connection: AsyncConnection, order: Order, index: int, after: timedelta = timedelta()
+        self, connection: Work, order: Order, index: int, after: timedelta = timedelta()
     ) -> Insufficient | None:
         step = kind_named(order.kind).steps[index]
         leg = step.leg(order)
@@ -202,16 +202,14 @@ class Course:
             await self._plan_delay(connection, order, step.name, after)
         return short
 
-    async def _plan_delay(
-        self, connection: AsyncConnection, order: Order, step: str, after: timedelta = timedelta()
-    ) -> None:
+    async def _plan_delay(self, connection: Work, order: Order, step: str, after: timedelta = timedelta()) -> None:
         """Have the person told, should this step hang."""
         at = self.clock.now() + after + DELAY
         await self.payments.jobs.defer(connection, "orders.tell_delay", at=at, order=str(order.id), step=step)
 
     async def tell_delay(self, order_id: UUID, step: str) -> None:
         """Job: tell whose money it is that it is on its way, where this step is not over; once an order."""
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             # Whoever settles the step holds the order, so that this is never said after how it ended.
             locked = select(orders).where(orders.c.id == order_id).with_for_update(key_share=True)
             order = order_of((await connection.execute(locked)).mappings().one())
@@ -227,7 +225,7 @@ class Course:
 
     async def _finish(
         self,
-        connection: AsyncConnection,
+        connection: Work,
         order: Order,
         state: str,
         receipts: tuple[Receipt, ...],
@@ -241,18 +239,18 @@ class Course:
         await self._settled(connection, order, state)
         await self._tell(connection, order, receipts, handed_over, about)
 
-    async def _settled(self, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def _settled(self, connection: Work, order: Order, state: str) -> None:
         kind = kind_named(order.kind)
         if isinstance(kind, Settling):
             await kind.settled(self, connection, order, state)
 
-    async def _state(self, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def _state(self, connection: Work, order: Order, state: str) -> None:
         values = {"state": state, "finished_at": None if state in {"open", "undoing"} else self.clock.now()}
         await connection.execute(update(orders).where(orders.c.id == order.id).values(values))
 
     async def _tell(
         self,
-        connection: AsyncConnection,
+        connection: Work,
         order: Order,
         receipts: tuple[Receipt, ...],
         handed_over: str = "",
@@ -273,7 +271,7 @@ class Course:
                 order_id=order.id,
             )
 
-    async def _language(self, connection: AsyncConnection, msisdn: Msisdn) -> str | None:
+    async def _language(self, connection: Look, msisdn: Msisdn) -> str | None:
         """What somebody we know reads."""
         query = select(subscribers.c.language).where(subscribers.c.msisdn == msisdn)
         return (await connection.execute(query)).scalar_one_or_none()

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Row, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.errors import Reason
 from ussd_app.groups import books, members, savings, takeouts
@@ -18,6 +17,7 @@ from ussd_app.operators import Operator
 from ussd_app.orders import Leg, Order, Orders, Placed, Step, floats
 from ussd_app.orders.course import Course
 from ussd_app.orders.steps import PayingOut
+from ussd_app.store import Look, Work
 from ussd_app.tables import orders as orders_table
 from ussd_app.tables import payments
 
@@ -42,7 +42,7 @@ class DailyPayout(PayingOut):
 
     steps: tuple[Step, ...] = (Disburse(),)
 
-    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: Work, order: Order, state: str) -> None:
         """Close the cycles, or put them back; parked changes nothing."""
         out = _take_out(order)
         if state == "done":
@@ -60,7 +60,7 @@ async def quote(
     orders: Orders, msisdn: Msisdn, group_id: UUID, which: Which, *, network: str | None = None
 ) -> Payable | Refused:
     """What taking these savings out would give, or why it cannot be (savings.offer; not_served). Moves nothing."""
-    async with orders.engine.connect() as connection:
+    async with orders.store.work() as connection:
         offer, _ = await _offer(orders, connection, msisdn, group_id, which, network)
     return offer if isinstance(offer, Refused) else offer.payable
 
@@ -76,7 +76,7 @@ async def place(
     network: str | None = None,
 ) -> Placed | HandedOver | Refused:
     """Take savings out, once a run, or why it cannot be, as in quote. Cash alone is paid at once and takes no order."""
-    async with orders.engine.begin() as connection:
+    async with orders.store.work() as connection:
         await books.lock(connection, group_id)
         placed = await _order(connection, run)
         if placed:
@@ -93,7 +93,7 @@ async def place(
 
 
 async def _offer(
-    orders: Orders, connection: AsyncConnection, msisdn: Msisdn, group_id: UUID, which: Which, network: str | None
+    orders: Orders, connection: Work, msisdn: Msisdn, group_id: UUID, which: Which, network: str | None
 ) -> tuple[Offer | Refused, Operator | None]:
     """What these savings give, and through whom."""
     group = await members.load(connection, group_id)
@@ -109,7 +109,7 @@ async def _offer(
 
 async def _place(
     orders: Orders,
-    connection: AsyncConnection,
+    connection: Work,
     run: str,
     language: str,
     offer: Offer,
@@ -144,12 +144,12 @@ async def _place(
     return placed
 
 
-async def _order(connection: AsyncConnection, run: str) -> Row[UUID, str] | None:
+async def _order(connection: Look, run: str) -> Row[UUID, str] | None:
     query = select(orders_table.c.id, orders_table.c.code).where(orders_table.c.run == run)
     return (await connection.execute(query)).one_or_none()
 
 
-async def _reason(connection: AsyncConnection, order: UUID) -> Reason:
+async def _reason(connection: Look, order: UUID) -> Reason:
     query = select(payments.c.reason).where(payments.c.order_id == order)
     return Reason((await connection.execute(query)).scalar_one())
 

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ussd_app import ledger
 from ussd_app.groups.model import Refused
 from ussd_app.money import Money
@@ -11,12 +9,13 @@ from ussd_app.movement import Kind
 from ussd_app.operators import Operator
 from ussd_app.orders.model import Order, Short, kind_named
 from ussd_app.payments import floats
+from ussd_app.store import Work
 
 if TYPE_CHECKING:
     from ussd_app.orders import Orders
 
 
-async def check(connection: AsyncConnection, desk: "Orders", order: Order) -> Short | None:
+async def check(connection: Work, desk: "Orders", order: Order) -> Short | None:
     """Which float is too low for what this order pays out; None where every one is enough."""
     fed: dict[str, Money] = {}
     for step in kind_named(order.kind).steps:
@@ -35,9 +34,7 @@ async def check(connection: AsyncConnection, desk: "Orders", order: Order) -> Sh
     return None
 
 
-async def refuses(
-    connection: AsyncConnection, desk: "Orders", operator: str, amount: Money, *, fed: Money | None = None
-) -> bool:
+async def refuses(connection: Work, desk: "Orders", operator: str, amount: Money, *, fed: Money | None = None) -> bool:
     """Whether an operator's float is too low for a payout; ``fed`` is what the order brings it first.
 
     Leaves its alert. What it found holds to the end of the commit: the float's account stays locked, and with it every
@@ -49,7 +46,7 @@ async def refuses(
     return await floats.refuses(connection, desk.payments, operator, amount, fed=before, alert_below=least)
 
 
-async def pauses(connection: AsyncConnection, desk: "Orders", operator: Operator, amount: Money) -> Refused | None:
+async def pauses(connection: Work, desk: "Orders", operator: Operator, amount: Money) -> Refused | None:
     """The same for what a group pays out, as its members are told; nothing to pay needs no float."""
     if amount and await refuses(connection, desk, operator.name, amount):
         return Refused("paused", {"operator": operator.brand})

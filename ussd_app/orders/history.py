@@ -61,7 +61,7 @@ async def standing(desk: "Orders", msisdn: Msisdn, code: str = "") -> list[Stand
         .order_by(orders.c.created_at.desc())
         .limit(LOOKED_AT)
     )
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         rows = (await connection.execute(query)).mappings().all()
     found = [(order_of(row), row["collected"]) for row in rows]
     return [_standing(desk, order, msisdn, collected=paid) for order, paid in found if _owner(order) == msisdn]
@@ -97,7 +97,7 @@ async def movements(desk: "Orders", msisdn: Msisdn, limit: int) -> list[Movement
         .order_by(orders.c.finished_at.desc())
         .limit(LOOKED_AT)
     )
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         rows = (await connection.execute(query)).mappings().all()
     found = (_movement(order_of(row), row["finished_at"], msisdn) for row in rows)
     return [movement for movement in found if movement][:limit]
@@ -129,7 +129,7 @@ async def _done(desk: "Orders", msisdn: Msisdn, kinds: Collection[str], limit: i
         .order_by(orders.c.created_at.desc())
         .limit(limit)
     )
-    async with desk.engine.connect() as connection:
+    async with desk.store.look() as connection:
         return [order_of(row) for row in (await connection.execute(query)).mappings()]
 
 

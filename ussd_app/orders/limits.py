@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.config import Settings
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders.history import IS_OPEN
 from ussd_app.orders.model import LimitReached, Repeated, TooFast, Wanted, kind_named
+from ussd_app.store import Look
 from ussd_app.subscribers import Level, level_of
 from ussd_app.tables import orders
 
@@ -28,9 +28,7 @@ JUST_NOW = timedelta(minutes=10)  # an equal order since may be one payment made
 COUNTS = orders.c.state.not_in(["failed", "undone"])
 
 
-async def check(
-    connection: AsyncConnection, desk: "Orders", wanted: Wanted
-) -> LimitReached | TooFast | Repeated | None:
+async def check(connection: Look, desk: "Orders", wanted: Wanted) -> LimitReached | TooFast | Repeated | None:
     """What an order would break, or repeat; None where it may be placed, and for kinds that are nobody's own money."""
     if not kind_named(wanted.kind).limited:
         return None
@@ -60,9 +58,7 @@ def _limits(settings: Settings, level: Level, currency: str) -> tuple[Money, Mon
     return Money.of(once, currency), Money.of(daily, currency)
 
 
-async def _moved(
-    connection: AsyncConnection, wanted: Wanted, now: datetime
-) -> tuple[Money, Sequence[str], datetime | None]:
+async def _moved(connection: Look, wanted: Wanted, now: datetime) -> tuple[Money, Sequence[str], datetime | None]:
     """What a person has moved in the last 24 hours, by which kinds of their own orders, and when they last repeated."""
     currency = wanted.amount.currency
     today = orders.c.created_at > now - DAY
@@ -94,7 +90,7 @@ def _repeated(wanted: Wanted, now: datetime) -> ColumnElement[bool]:
 
 
 async def _free_at(
-    connection: AsyncConnection, msisdn: Msisdn, kinds: Sequence[str], allowed: int, now: datetime
+    connection: Look, msisdn: Msisdn, kinds: Sequence[str], allowed: int, now: datetime
 ) -> datetime | None:
     """When another payment may follow, where an hour has seen all that are allowed."""
     query = (
@@ -109,7 +105,7 @@ async def _free_at(
 
 
 async def _free_for(
-    connection: AsyncConnection, msisdn: Msisdn, recipient: Msisdn, allowed: int, now: datetime
+    connection: Look, msisdn: Msisdn, recipient: Msisdn, allowed: int, now: datetime
 ) -> datetime | None:
     """When somebody new may be paid, where a day has seen all the new people that are allowed."""
     first = func.min(orders.c.created_at)

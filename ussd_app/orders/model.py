@@ -6,14 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, runtime_checkable
 from uuid import UUID
 
-from sqlalchemy import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ussd_app.config import provider
 from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Kind
+from ussd_app.store import Row, Work
 
 if TYPE_CHECKING:
     from ussd_app.orders.course import Course
@@ -123,7 +121,7 @@ class OrderKind(Protocol):
 class Settling(Protocol):
     """A kind that has more to write in the commit in which its order settles."""
 
-    async def settled(self, desk: "Course", connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: "Course", connection: Work, order: Order, state: str) -> None:
         """Take note that the order has become done, failed, undone or parked.
 
         Or ``late``: its last step has succeeded after all, and has been booked.
@@ -239,7 +237,7 @@ def kind_named(name: str) -> OrderKind:
     return found
 
 
-def order_of(row: RowMapping | Mapping[str, Any]) -> Order:
+def order_of(row: Row | Mapping[str, Any]) -> Order:
     """A row, typed."""
     return Order(
         id=row["id"],

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import sims
 from ussd_app.groups import books, members, owed, payouts, proposals
@@ -21,6 +20,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.orders import Leg, Order, Orders, Placed, Step, floats
 from ussd_app.orders.course import Course
 from ussd_app.orders.steps import PayingOut, recipient_of
+from ussd_app.store import Work
 from ussd_app.tables import orders as orders_table
 from ussd_app.tables import payments, subscribers
 from ussd_app.tables import proposals as proposals_table
@@ -55,7 +55,7 @@ class Payout(PayingOut):
         """The group it comes from; to whoever asked for it, the payee."""
         return order.details["group" if seen_by == order.recipient else "payee"]
 
-    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: Work, order: Order, state: str) -> None:
         """The round has been paid, or its pot is whole again; parked changes nothing."""
         proposal = UUID(order.details["proposal"])
         if state == "done":
@@ -73,7 +73,7 @@ KIND = Payout()
 
 async def ask(orders: Orders, *, run: str, msisdn: Msisdn, group_id: UUID) -> Asked | Refused:
     """Ask for the oldest pot that can be paid (payouts.ask), in amounts that every operator of ours can move."""
-    async with orders.engine.connect() as connection:
+    async with orders.store.look() as connection:
         group = await members.load(connection, group_id)
     step = math.lcm(*(operator.step(group.currency) for operator in orders.payments.operators.values()))
     return await payouts.ask(orders.groups, run, msisdn, group_id, step)
@@ -83,7 +83,7 @@ async def vote(
     orders: Orders, msisdn: Msisdn, code: str, *, approves: bool
 ) -> Counted | Adopted | Rejected | Refused | NotPaid | None:
     """Approve or reject any proposal (proposals.vote); a payout that is carried by it is placed in the same commit."""
-    async with orders.engine.begin() as connection:
+    async with orders.store.work() as connection:
         query = select(proposals_table.c.group_id).where(proposals_table.c.code == code)
         group_id = (await connection.execute(query)).scalar_one_or_none()
         if group_id is None:
@@ -100,7 +100,7 @@ async def vote(
         return NotPaid(why)
 
 
-async def _pay_out(orders: Orders, connection: AsyncConnection, group: Group, proposal: Proposal) -> str | None:
+async def _pay_out(orders: Orders, connection: Work, group: Group, proposal: Proposal) -> str | None:
     """Carry out what has been approved, or say why it cannot be."""
     if proposal.payee is None or proposal.amount is None or proposal.round_id is None:
         raise LookupError(f"proposal {proposal.code} is no payout")
@@ -126,7 +126,7 @@ async def _pay_out(orders: Orders, connection: AsyncConnection, group: Group, pr
 
 
 async def _place(
-    orders: Orders, connection: AsyncConnection, group: Group, proposal: Proposal, payee: Member, operator: str
+    orders: Orders, connection: Work, group: Group, proposal: Proposal, payee: Member, operator: str
 ) -> None:
     if proposal.amount is None or proposal.round_id is None:
         raise LookupError(f"proposal {proposal.code} is no payout")

@@ -216,7 +216,7 @@ async def _refusal(
         return unfit
     if payer is payee and payee.one_float:
         return limited
-    async with orders.engine.begin() as connection:
+    async with orders.store.work() as connection:
         short = await floats.refuses(connection, orders, payee.name, amount)
     return PayoutsPaused(payee.brand) if short else limited
 
@@ -225,7 +225,7 @@ async def _parties(
     orders: Orders, msisdn: Msisdn, recipient: Msisdn, network: str | None, through: str | None
 ) -> tuple[Operator | None, Operator | None, bool]:
     """Both operators, and whether the recipient's is another than we would have taken."""
-    async with orders.engine.connect() as connection:
+    async with orders.store.look() as connection:
         payer = await orders.routes.serving(connection, msisdn, network)
         likely = await orders.routes.serving(connection, recipient)
     if through is None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.errors import Reason
 from ussd_app.groups import books, contributions, departures, events, members, own
@@ -21,6 +20,7 @@ from ussd_app.operators import Operator
 from ussd_app.orders import Leg, Order, Orders, Placed, Receipt, Step, floats
 from ussd_app.orders.course import Course
 from ussd_app.orders.steps import PayingOut
+from ussd_app.store import Look, Work
 from ussd_app.tables import group_events
 from ussd_app.tables import groups as groups_table
 from ussd_app.tables import orders as orders_table
@@ -57,7 +57,7 @@ class TakeBack(PayingOut):
         """It is still in the group."""
         return (Receipt("own_not_paid", order.msisdn),)
 
-    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: Work, order: Order, state: str) -> None:
         """Tell the group's keeper, as of every movement of its money; what came late may be ours to miss instead.
 
         What did not arrive pays what has fallen due meanwhile.
@@ -80,7 +80,7 @@ KIND = TakeBack()
 
 async def quote(orders: Orders, msisdn: Msisdn, group_id: UUID, *, network: str | None = None) -> Own | Refused:
     """What this person may take back of their own (own.find), or why not; not_served. Moves nothing."""
-    async with orders.engine.connect() as connection:
+    async with orders.store.work() as connection:
         found, _ = await _find(orders, connection, msisdn, group_id, network)
     return found
 
@@ -89,7 +89,7 @@ async def place(
     orders: Orders, *, run: str, msisdn: Msisdn, language: str, group_id: UUID, network: str | None = None
 ) -> TakenBack | Refused:
     """Take back one's own, once a run, or why it cannot be, as in quote."""
-    async with orders.engine.begin() as connection:
+    async with orders.store.work() as connection:
         await books.lock(connection, group_id)
         earlier = await _earlier(connection, group_id, run)
         if earlier:
@@ -105,7 +105,7 @@ async def place(
 
 async def left(orders: Orders, msisdn: Msisdn, *, network: str | None = None) -> Own | None:
     """What this person may take out of a group they are no member of any more (own.left). Moves nothing."""
-    async with orders.engine.connect() as connection:
+    async with orders.store.look() as connection:
         operator = await orders.routes.serving(connection, msisdn, network)
         return await own.left(connection, msisdn, operator.step if operator else lambda _currency: 1)
 
@@ -118,7 +118,7 @@ async def leave(
     Refused as departures.leave and quote refuse, but that nothing is there.
     """
 
-    async def take(connection: AsyncConnection, group: Group, member: Member) -> Refused | None:
+    async def take(connection: Work, group: Group, member: Member) -> Refused | None:
         found, operator = await _find(orders, connection, msisdn, group_id, network, leaving=True)
         if isinstance(found, Refused):
             return found if found.why != "nothing" else None
@@ -134,7 +134,7 @@ async def leave(
 
 async def _find(
     orders: Orders,
-    connection: AsyncConnection,
+    connection: Work,
     msisdn: Msisdn,
     group_id: UUID,
     network: str | None,
@@ -155,7 +155,7 @@ async def _find(
 
 async def _place(
     orders: Orders,
-    connection: AsyncConnection,
+    connection: Work,
     run: str,
     language: str,
     found: Own,
@@ -183,7 +183,7 @@ async def _place(
         raise LookupError(f"{placed} for what {found.member.id} takes back")  # noqa: TRY004 - a result, no type
 
 
-async def _earlier(connection: AsyncConnection, group_id: UUID, run: str) -> TakenBack | None:
+async def _earlier(connection: Look, group_id: UUID, run: str) -> TakenBack | None:
     """What this run of a flow has taken back already."""
     ordered = select(orders_table.c.amount).where(orders_table.c.run == run).scalar_subquery()
     handed = select(group_events.c.amount).where(group_events.c.run == run).scalar_subquery()

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import ledger, till
 from ussd_app.errors import Reason
@@ -22,6 +21,7 @@ from ussd_app.operators import Operator
 from ussd_app.orders import Leg, Order, OrderKind, Orders, Placed, Receipt, Step
 from ussd_app.orders.course import Course
 from ussd_app.orders.steps import PayoutsPaused
+from ussd_app.store import Look, Work
 from ussd_app.tables import orders as orders_table
 from ussd_app.till import Unclaimed
 
@@ -87,7 +87,7 @@ class TillBack(OrderKind):
         """A person looks at it."""
         return (Receipt("till_waiting", order.msisdn),)
 
-    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: Work, order: Order, state: str) -> None:
         """What has failed can be claimed again; what has left after all, no more."""
         if state == "failed":
             await till.give_up(connection, order.id)
@@ -108,7 +108,7 @@ async def place(
     orders: Orders, *, run: str, msisdn: Msisdn, language: str, deposit: UUID
 ) -> Placed | Gone | NotSentBack | PayoutsPaused:
     """Send a deposit of theirs back, once a run; of two who want it at once, one has it."""
-    async with orders.engine.begin() as connection:
+    async with orders.store.work() as connection:
         seen = await till.read(connection, deposit, msisdn)
         operator = sends(orders, seen) if seen else None
         if seen and operator is None:
@@ -129,7 +129,7 @@ async def place(
         return placed
 
 
-async def earlier(connection: AsyncConnection, run: str) -> Placed | None:
+async def earlier(connection: Look, run: str) -> Placed | None:
     """What this run of a flow has made of a deposit already."""
     query = select(orders_table.c.code).where(orders_table.c.run == run)
     code = (await connection.execute(query)).scalar_one_or_none()
@@ -138,7 +138,7 @@ async def earlier(connection: AsyncConnection, run: str) -> Placed | None:
 
 async def _place(
     orders: Orders,
-    connection: AsyncConnection,
+    connection: Work,
     run: str,
     msisdn: Msisdn,
     language: str,
@@ -164,7 +164,7 @@ async def _place(
     return placed if isinstance(placed, Placed) else None  # Short, no kind of limit
 
 
-async def _left_after_all(desk: Course, connection: AsyncConnection, order: Order) -> None:
+async def _left_after_all(desk: Course, connection: Work, order: Order) -> None:
     """It was booked as late against ``suspense``: rightly where it still waited there, else it is now owed to us."""
     deposit = UUID(order.details["deposit"])
     # Whoever claims it holds the accounts, as we do, before they lock it.

@@ -6,8 +6,6 @@ It has no step, since nobody is asked for anything: it is done in the commit tha
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ussd_app import ledger, till
 from ussd_app.groups import books, kinds, members
 from ussd_app.groups.model import Group, Member
@@ -17,6 +15,7 @@ from ussd_app.orders import LimitReached, Order, Orders, Placed, Repeated, Short
 from ussd_app.orders.contribution import Contribution, NotMember, NotOpen
 from ussd_app.orders.course import Course
 from ussd_app.orders.till_back import Gone, earlier
+from ussd_app.store import Look, Work
 from ussd_app.till import Unclaimed
 
 
@@ -26,7 +25,7 @@ class TillIn(Contribution):
 
     steps: tuple[Step, ...] = ()
 
-    async def settled(self, desk: Course, connection: AsyncConnection, order: Order, state: str) -> None:
+    async def settled(self, desk: Course, connection: Work, order: Order, state: str) -> None:
         """It goes the way of every contribution, out of the order's clearing account."""
         clearing = ledger.clearing_account(order.id)
         await books.move(desk.groups, connection, till.SUSPENSE, clearing, order.amount, "claimed", order.id)
@@ -36,7 +35,7 @@ class TillIn(Contribution):
 KIND = TillIn()
 
 
-async def groups_for(connection: AsyncConnection, msisdn: Msisdn, money: Money) -> list[Group]:
+async def groups_for(connection: Look, msisdn: Msisdn, money: Money) -> list[Group]:
     """The groups of theirs that take this money now, the oldest membership first."""
     found = [await members.load(connection, place.group_id) for place in await members.mine(connection, msisdn)]
     return [group for group in found if await _takes(connection, group, money)]
@@ -46,7 +45,7 @@ async def place(
     orders: Orders, *, run: str, msisdn: Msisdn, language: str, deposit: UUID, group_id: UUID
 ) -> Placed | Gone | NotMember | NotOpen | LimitReached | TooFast:
     """Put a deposit of theirs into a group, once a run; of two who want it at once, one has it."""
-    async with orders.engine.begin() as connection:
+    async with orders.store.work() as connection:
         await books.lock(connection, group_id)
         seen = await till.read(connection, deposit, msisdn)
         if seen:
@@ -67,12 +66,12 @@ async def place(
         return placed
 
 
-async def _takes(connection: AsyncConnection, group: Group, money: Money) -> bool:
+async def _takes(connection: Look, group: Group, money: Money) -> bool:
     return group.currency == money.currency and await kinds.kind(group.kind).is_open(connection, group)
 
 
 async def _place(
-    orders: Orders, connection: AsyncConnection, run: str, language: str, group: Group, member: Member, found: Unclaimed
+    orders: Orders, connection: Work, run: str, language: str, group: Group, member: Member, found: Unclaimed
 ) -> Placed | LimitReached | TooFast:
     placed = await orders.place_within(
         connection,

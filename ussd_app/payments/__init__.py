@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import RowMapping, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import update
 
 from ussd_app import ledger, metrics
 from ussd_app.errors import Reason
@@ -23,6 +22,7 @@ from ussd_app.payments.decisions import Decision, Undecided
 from ussd_app.payments.life import SUCCESSES, Change, Finding, Refused, Unresolved
 from ussd_app.payments.rows import RECEIPT
 from ussd_app.payments.sending import Sending
+from ussd_app.store import Row, Work
 from ussd_app.tables import audit, payments
 
 __all__ = ["SUCCESSES", "Change", "Finding", "Payments"]
@@ -33,7 +33,7 @@ class Payments(Sending):
 
     async def create(
         self,
-        connection: AsyncConnection,
+        connection: Work,
         order: UUID,
         step: str,
         kind: Kind,
@@ -76,7 +76,7 @@ class Payments(Sending):
         Its number, not its hour, tells whether it has been asked before: clocks differ.
         """
         now = self.clock.now()
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._lock(connection, payment)
             if row["checks"] != number or row["state"] in SUCCESSES:
                 return None  # an older job run twice, or one that is no longer needed
@@ -92,7 +92,7 @@ class Payments(Sending):
     async def _look_again(self, payment: UUID, number: int, *, answered: bool) -> None:
         """Plan the next look at a failure; whether there is one depends on what this one has told."""
         now = self.clock.now()
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._lock(connection, payment)
             following = schedule.next_look(row, now, answered=answered) if row["state"] == "failed" else None
             if row["checks"] == number and following:
@@ -100,7 +100,7 @@ class Payments(Sending):
 
     async def confirm(self, payment: UUID) -> Finding | None:
         """Ask because a callback came; where no query tells, what it claims decides."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             row = await self._row(connection, payment)
             if row is None or row["state"] in SUCCESSES:
                 return None
@@ -111,7 +111,7 @@ class Payments(Sending):
             return Failed(Reason(row["reason"]))  # as it was booked: a claim that it moved contradicts it
         return found
 
-    async def settle(self, connection: AsyncConnection, payment: UUID, status: Finding) -> Change | None:
+    async def settle(self, connection: Work, payment: UUID, status: Finding) -> Change | None:
         """Book a final status inside the order's commit; None where it changes nothing any more."""
         row = await self._lock(connection, payment)
         if isinstance(status, Succeeded):
@@ -129,7 +129,7 @@ class Payments(Sending):
             return await self._doubted(connection, row, status.why)
         return None
 
-    async def decide(self, connection: AsyncConnection, payment: UUID, decision: Decision) -> Change | Undecided:
+    async def decide(self, connection: Work, payment: UUID, decision: Decision) -> Change | Undecided:
         """Book a person's word inside the order's commit, as decisions.TABLE has it."""
         row = await self._lock(connection, payment)
         why = await decisions.refusal(connection, row, decision)
@@ -150,7 +150,7 @@ class Payments(Sending):
             raise LookupError(f"payment {payment} is {row['state']}, where {decision.word} is to be booked")
         return change
 
-    async def _succeeded(self, connection: AsyncConnection, row: RowMapping, status: Succeeded) -> Change | None:
+    async def _succeeded(self, connection: Work, row: Row, status: Succeeded) -> Change | None:
         if status.amount != Money(row["amount"], row["currency"]):
             return await self._moved_another_amount(connection, row, status)
         now = self.clock.now()
@@ -166,16 +166,14 @@ class Payments(Sending):
         metrics.PAYMENTS.labels(row["operator"], row["kind"], became).inc()
         return Change(row, became, handed_over=status.handed_over)
 
-    async def _moved_another_amount(
-        self, connection: AsyncConnection, row: RowMapping, status: Succeeded
-    ) -> Change | None:
+    async def _moved_another_amount(self, connection: Work, row: Row, status: Succeeded) -> Change | None:
         """A person is told once, whatever the payment was; nothing is booked before they have looked."""
         change = await self._doubted(connection, row, "another amount moved", moved=str(status.amount))
         if change:
             await connection.execute(update(payments).where(payments.c.id == row["id"]).values(receipt=status.receipt))
         return change
 
-    async def _doubted(self, connection: AsyncConnection, row: RowMapping, what: str, **detail: str) -> Change | None:
+    async def _doubted(self, connection: Work, row: Row, what: str, **detail: str) -> Change | None:
         """Hand over to a person, who is told once: what is not final waits for them, and a failure is in doubt."""
         parked = await self._set(connection, row, "park")
         if not parked and row["state"] != "failed":
@@ -185,13 +183,13 @@ class Payments(Sending):
             return Change(row, "parked")
         return Change(row, "doubted") if new else None
 
-    async def _denied(self, connection: AsyncConnection, row: RowMapping) -> None:
+    async def _denied(self, connection: Work, row: Row) -> None:
         """Tell a person where only callbacks tell, and they differ: the one that says paid was believed."""
         told = await claims.of(connection, row, self.providers[row["operator"]])
         if any(isinstance(claim, Failed) for claim in told):
             await self.alert_once(connection, row["id"], claims.DENIED, step=row["step"])
 
-    async def _failed(self, connection: AsyncConnection, row: RowMapping, status: Failed) -> Change | None:
+    async def _failed(self, connection: Work, row: Row, status: Failed) -> Change | None:
         """Book a failure, unless a callback says that it moved: not knowing is not failing."""
         claim = await claims.paid(connection, row, self.providers[row["operator"]])
         if claim is None:
@@ -201,7 +199,7 @@ class Payments(Sending):
             await self.alert_once(connection, row["id"], claims.CONTRADICTED, step=row["step"], **detail)
         return await self._doubted(connection, row, claims.CONTRADICTED, **detail)
 
-    async def _fail(self, connection: AsyncConnection, row: RowMapping, status: Failed) -> Change | None:
+    async def _fail(self, connection: Work, row: Row, status: Failed) -> Change | None:
         now = self.clock.now()
         reason = await claims.reason(connection, row, self.providers[row["operator"]], status.reason)
         if not await self._set(connection, row, "fail", reason=reason, final_at=now):
@@ -212,7 +210,7 @@ class Payments(Sending):
         metrics.PAYMENTS.labels(row["operator"], row["kind"], reason).inc()
         return Change(row, "failed", reason)
 
-    async def book_late(self, connection: AsyncConnection, row: RowMapping) -> None:
+    async def book_late(self, connection: Work, row: Row) -> None:
         """Book a late success by a new transfer; what it spent and had been given back already is now owed to us."""
         debit, credit = self._sides(row["kind"], row["operator"], row["account"])
         money = Money(row["amount"], row["currency"])

@@ -5,13 +5,13 @@ Where a query tells, a claim that it moved is no proof of that, and yet enough t
 
 from collections.abc import Iterable
 
-from sqlalchemy import RowMapping, and_, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import and_, func, or_, select, update
 
 from ussd_app.errors import Reason
 from ussd_app.money import Money
 from ussd_app.movement import CallbackNote, Claimed, Failed, Provider, Status, Succeeded, Unqueried
 from ussd_app.payments.life import SUCCESSES, Finding, Unresolved
+from ussd_app.store import Look, Row, Work
 from ussd_app.tables import callbacks, payments
 
 CLAIMS_MAX = 20  # different ones, the latest, that are looked at
@@ -21,28 +21,28 @@ CONTRADICTED = "a callback says paid, the operator says failed"  # a person deci
 DENIED = "one callback says paid, another says failed"  # a person looks
 
 
-async def of(connection: AsyncConnection, row: RowMapping, provider: Provider) -> list[Status]:
+async def of(connection: Look, row: Row, provider: Provider) -> list[Status]:
     """What may prove something of the payment, newest first: each names the payment and its very kind."""
     return [note.status for path, note in await _about(connection, row, provider) if proves(path, note, row)]
 
 
-async def told(connection: AsyncConnection, row: RowMapping, provider: Provider) -> list[Status]:
+async def told(connection: Look, row: Row, provider: Provider) -> list[Status]:
     """All that is said of the payment, newest first, by whatever name and of no other kind."""
     return [note.status for _, note in await _about(connection, row, provider)]
 
 
-async def paid(connection: AsyncConnection, row: RowMapping, provider: Provider) -> Succeeded | Claimed | None:
+async def paid(connection: Look, row: Row, provider: Provider) -> Succeeded | Claimed | None:
     """The newest claim that it moved, of whatever amount: a failure that it contradicts is not booked by itself."""
     claims = await told(connection, row, provider)
     return next((claim for claim in claims if isinstance(claim, Succeeded | Claimed)), None)
 
 
-def proves(path: str, note: CallbackNote, row: RowMapping) -> bool:
+def proves(path: str, note: CallbackNote, row: Row) -> bool:
     """Whether a callback names the payment and its kind: by the address made for it or, where none is, by the body."""
     return bool(note.reference == row["id"] and (path.partition("/")[0] or note.kind) == row["kind"])
 
 
-async def _about(connection: AsyncConnection, row: RowMapping, provider: Provider) -> list[tuple[str, CallbackNote]]:
+async def _about(connection: Look, row: Row, provider: Provider) -> list[tuple[str, CallbackNote]]:
     """The latest callbacks that name the payment, by our reference or else by the provider's own id; newest first."""
     c, named = callbacks.c, row["external_id"]
     same = c.payment == row["id"]
@@ -56,7 +56,7 @@ async def _about(connection: AsyncConnection, row: RowMapping, provider: Provide
     return [(path, note) for path, note in own if (note.reference or row["id"]) == row["id"]]
 
 
-def believed(claims: Iterable[Status], row: RowMapping, provider: Unqueried) -> Finding | None:
+def believed(claims: Iterable[Status], row: Row, provider: Unqueried) -> Finding | None:
     """The end that these prove: success before failure, and neither of more than is believed without a signature."""
     final = [claim for claim in claims if isinstance(claim, Succeeded | Failed)]
     found = next((claim for claim in final if isinstance(claim, Succeeded)), final[0] if final else None)
@@ -67,12 +67,12 @@ def believed(claims: Iterable[Status], row: RowMapping, provider: Unqueried) -> 
     return found
 
 
-async def receipt(connection: AsyncConnection, row: RowMapping, provider: Provider) -> str:
+async def receipt(connection: Look, row: Row, provider: Provider) -> str:
     """The provider's own id of what has moved, where its answer to the query has none; empty where no callback has."""
     return next(filter(None, (_receipt(claim, row) for claim in await of(connection, row, provider))), "")
 
 
-async def reason(connection: AsyncConnection, row: RowMapping, provider: Provider, told: Reason) -> Reason:
+async def reason(connection: Look, row: Row, provider: Provider, told: Reason) -> Reason:
     """Why a payment has failed: where the provider's answer to the query names no reason, a callback may be alone to.
 
     It proves no end; the query has.
@@ -83,7 +83,7 @@ async def reason(connection: AsyncConnection, row: RowMapping, provider: Provide
     return next((claim.reason for claim in claims if claim.reason is not Reason.INTERNAL), told)
 
 
-async def complete(connection: AsyncConnection, row: RowMapping, claim: Status) -> bool:
+async def complete(connection: Work, row: Row, claim: Status) -> bool:
     """Take the receipt out of a callback that has come after its payment had succeeded without one.
 
     False where it had succeeded with another: it may have moved twice.
@@ -97,7 +97,7 @@ async def complete(connection: AsyncConnection, row: RowMapping, claim: Status) 
     return True
 
 
-def _receipt(claim: Status, row: RowMapping) -> str:
+def _receipt(claim: Status, row: Row) -> str:
     if isinstance(claim, Succeeded) and claim.amount == Money(row["amount"], row["currency"]):
         return claim.receipt
     return ""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, func, select, text
 
 from ussd_app.payments.life import UNRESOLVED
+from ussd_app.store import Row, Work
 from ussd_app.tables import deposits, payment_events, payments
 
 
@@ -88,7 +88,7 @@ def in_doubt() -> ColumnElement[bool]:
     return (p.state == "failed") & (alerted > func.coalesce(decided, 0))
 
 
-async def refusal(connection: AsyncConnection, row: RowMapping, decision: Decision) -> str | None:
+async def refusal(connection: Work, row: Row, decision: Decision) -> str | None:
     """Why this word books nothing of a payment that is locked; None where it does."""
     cell = TABLE[row["state"]][decision.word]
     if cell.becomes is None:
@@ -101,7 +101,7 @@ async def refusal(connection: AsyncConnection, row: RowMapping, decision: Decisi
     return None
 
 
-async def _used(connection: AsyncConnection, row: RowMapping, receipt: str) -> str | None:
+async def _used(connection: Work, row: Row, receipt: str) -> str | None:
     """Which other movement of that operator's has this receipt; two people who name one at once wait here."""
     one = {"one": f"{row['operator']} {receipt}"}
     await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:one, 2))"), one)

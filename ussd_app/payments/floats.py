@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app import ledger, log
 from ussd_app.errors import ProviderError
@@ -18,6 +17,7 @@ from ussd_app.movement import Kind
 from ussd_app.operators import Operator
 from ussd_app.payments import Payments
 from ussd_app.payments.rows import Rows
+from ussd_app.store import Look, Work
 from ussd_app.tables import audit, float_balances, orders, payments
 
 FUNDING = "funding"  # opposite the floats: what a treasurer has put there
@@ -37,14 +37,14 @@ class Float:
     told_at: datetime | None
 
 
-async def available(connection: AsyncConnection, account: str, currency: str) -> Money:
+async def available(connection: Look, account: str, currency: str) -> Money:
     """What can be paid out of a float: what was posted, less what is on its way out."""
     sums = await ledger.sums(connection, account, currency)
     return Money(sums.debits_posted - sums.credits_posted - sums.credits_pending, currency)
 
 
 async def refuses(
-    connection: AsyncConnection, desk: Rows, operator: str, amount: Money, *, fed: Money, alert_below: Money
+    connection: Work, desk: Rows, operator: str, amount: Money, *, fed: Money, alert_below: Money
 ) -> bool:
     """Whether a float cannot pay this beside all it has promised; ``fed`` is what the same order brings in first.
 
@@ -60,7 +60,7 @@ async def refuses(
     return left.minor < 0
 
 
-async def put(connection: AsyncConnection, account: str, amount: Money, *, note: str, at: datetime) -> bool:
+async def put(connection: Work, account: str, amount: Money, *, note: str, at: datetime) -> bool:
     """Book what a treasurer has put into a float (below zero: has taken out); False where less was ever put there."""
     debit, credit = (account, FUNDING) if amount.minor > 0 else (FUNDING, account)
     money = Money(abs(amount.minor), amount.currency)
@@ -68,7 +68,7 @@ async def put(connection: AsyncConnection, account: str, amount: Money, *, note:
     return not isinstance(booked, ledger.Insufficient)
 
 
-async def told(connection: AsyncConnection, desk: Rows, operator: str, kind: str, balance: Money) -> None:
+async def told(connection: Work, desk: Rows, operator: str, kind: str, balance: Money) -> None:
     """Keep what an operator says it holds for us."""
     account, now = desk.float_account(operator, kind), desk.clock.now()
     values = {"account": account, "currency": balance.currency, "minor": balance.minor, "told_at": now}
@@ -92,11 +92,11 @@ async def ask(desk: Payments, currency: str) -> None:
                 log.get(__name__).warning("balance unknown", operator=name, error=str(error))
                 continue
             if balance is not None:
-                async with desk.engine.begin() as connection:
+                async with desk.store.work() as connection:
                     await told(connection, desk, name, kind, balance)
 
 
-async def show(connection: AsyncConnection, desk: Rows, currency: str) -> list[Float]:
+async def show(connection: Look, desk: Rows, currency: str) -> list[Float]:
     """Every float of ours, operator by operator."""
     rows = await connection.execute(select(float_balances).where(float_balances.c.currency == currency))
     said = {row.account: row for row in rows}
@@ -109,7 +109,7 @@ async def show(connection: AsyncConnection, desk: Rows, currency: str) -> list[F
     return floats
 
 
-async def _promised(connection: AsyncConnection, operator: Operator, currency: str) -> Money:
+async def _promised(connection: Look, operator: Operator, currency: str) -> Money:
     """What open orders that bring it nothing will pay out of this operator's float, and hold nothing of yet."""
     o, p = orders.c, payments.c
     theirs = (o.state == "open") & (o.currency == currency) & (o.details["recipient_operator"].astext == operator.name)
@@ -119,7 +119,7 @@ async def _promised(connection: AsyncConnection, operator: Operator, currency: s
     return Money(int((await connection.execute(query)).scalar_one()), currency)
 
 
-async def _alert(connection: AsyncConnection, desk: Rows, what: str, account: str, left: Money) -> None:
+async def _alert(connection: Work, desk: Rows, what: str, account: str, left: Money) -> None:
     since = desk.clock.now() - ALERT_EVERY
     same = audit.c.detail["what"].astext == what, audit.c.detail["account"].astext == account
     if not (await connection.execute(select(audit.c.id).where(audit.c.at > since, *same).limit(1))).first():

@@ -8,11 +8,11 @@ created, sent or pending --park--> parked --succeed or fail--> ...
 
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping
 from transitions import Machine
 
 from ussd_app.errors import Reason
 from ussd_app.operators import Status
+from ussd_app.store import Row
 
 MACHINE = Machine(
     model=None,
@@ -58,7 +58,7 @@ Finding = Status | Refused | Unresolved
 class Change:
     """What a payment has just become, for the order it belongs to."""
 
-    payment: RowMapping
+    payment: Row
     became: str  # succeeded | failed | late | parked | doubted (failed, and may have moved) | undoubted (by a person)
     reason: Reason | None = None
     handed_over: str = ""

@@ -5,8 +5,7 @@ from datetime import datetime
 from random import Random
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import select, update
 
 from ussd_app import ledger, log
 from ussd_app.breakers import Breakers
@@ -19,6 +18,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Operator
 from ussd_app.payments.life import Life
 from ussd_app.payments.schedule import Schedule
+from ussd_app.store import Look, Row, Store, Work
 from ussd_app.tables import audit, payment_events, payments
 
 RECEIPT = "receipt"  # the item of a refund: of what it gives back, as it was known when the refund was made
@@ -29,7 +29,7 @@ class Rows:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        store: Store,
         jobs: Jobs,
         operators: Mapping[str, Operator],
         deliveries: Mapping[str, Delivery],
@@ -39,7 +39,7 @@ class Rows:
         random: Random,
         schedule: Schedule | None = None,
     ) -> None:
-        self.engine = engine
+        self.store = store
         self.jobs = jobs
         self.operators = operators
         self.deliveries = deliveries
@@ -54,7 +54,7 @@ class Rows:
         """Whoever moves something for us, by name."""
         return {**self.operators, **self.deliveries}
 
-    def mute(self, row: RowMapping) -> Unqueried | None:
+    def mute(self, row: Row) -> Unqueried | None:
         """The provider of a payment, where no query tells of its kind."""
         provider = self.providers[row["operator"]]
         return provider if isinstance(provider, Unqueried) and row["kind"] in provider.unqueried else None
@@ -65,14 +65,14 @@ class Rows:
         side = ours.refunds_from if ours and kind == Kind.REFUND else kind
         return ledger.float_account(operator, side, shared=provider.one_float)
 
-    async def alert(self, connection: AsyncConnection, what: str, **detail: str) -> None:
+    async def alert(self, connection: Work, what: str, **detail: str) -> None:
         """Leave what a person must look at in the audit table and in the log."""
         await connection.execute(
             audit.insert().values(at=self.clock.now(), event="alert", detail={"what": what, **detail})
         )
         log.get(__name__).error("alert", what=what, **detail)
 
-    async def alert_once(self, connection: AsyncConnection, payment: UUID, what: str, **detail: str) -> bool:
+    async def alert_once(self, connection: Work, payment: UUID, what: str, **detail: str) -> bool:
         """The same of a payment, once however often it is met; False where it has been told before."""
         await self._lock(connection, payment)
         e = payment_events.c
@@ -83,12 +83,12 @@ class Rows:
         await self.alert(connection, what, payment=str(payment), **detail)
         return True
 
-    async def _plan_check(self, connection: AsyncConnection, row: RowMapping, at: datetime) -> None:
+    async def _plan_check(self, connection: Work, row: Row, at: datetime) -> None:
         number = row["checks"] + 1
         await connection.execute(update(payments).where(payments.c.id == row["id"]).values(checks=number))
         await self.jobs.defer(connection, "payments.poll", at=at, payment=str(row["id"]), number=number)
 
-    async def _set(self, connection: AsyncConnection, row: RowMapping, trigger: str, **values: object) -> bool:
+    async def _set(self, connection: Work, row: Row, trigger: str, **values: object) -> bool:
         """Take a step of the machine, with its event; False where it is not legal from the row's state."""
         life = Life(row["state"])
         if not life.fire(trigger):
@@ -102,23 +102,23 @@ class Rows:
         )
         return True
 
-    async def _event(self, connection: AsyncConnection, payment: UUID, event: str, detail: dict[str, str]) -> None:
+    async def _event(self, connection: Work, payment: UUID, event: str, detail: dict[str, str]) -> None:
         values = {"payment_id": payment, "at": self.clock.now(), "event": event, "detail": detail}
         await connection.execute(payment_events.insert().values(values))
 
-    async def _row(self, connection: AsyncConnection, payment: UUID) -> RowMapping | None:
+    async def _row(self, connection: Look, payment: UUID) -> Row | None:
         return (await connection.execute(select(payments).where(payments.c.id == payment))).mappings().one_or_none()
 
-    async def find(self, connection: AsyncConnection, provider: str, payment: UUID) -> RowMapping | None:
+    async def find(self, connection: Look, provider: str, payment: UUID) -> Row | None:
         """A payment of that provider's; None where it has none of this id."""
         query = select(payments).where(payments.c.id == payment, payments.c.operator == provider)
         return (await connection.execute(query)).mappings().one_or_none()
 
-    async def _lock(self, connection: AsyncConnection, payment: UUID) -> RowMapping:
+    async def _lock(self, connection: Work, payment: UUID) -> Row:
         query = select(payments).where(payments.c.id == payment).with_for_update()
         return (await connection.execute(query)).mappings().one()
 
-    def _request(self, row: RowMapping) -> Request:
+    def _request(self, row: Row) -> Request:
         return Request(
             reference=row["id"],
             kind=Kind(row["kind"]),

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
-from sqlalchemy import RowMapping
-
 from ussd_app.breakers import Resting
 from ussd_app.errors import Throttled, Unknown
 from ussd_app.operators import Kind
+from ussd_app.store import Row
 
 PATIENCE = timedelta(hours=72)
 # A failure may be followed by success (law 11): it is looked at again this long after, in case no callback says so,
@@ -54,7 +53,7 @@ class Schedule:
         """How long after submission it is asked for the first time."""
         return timedelta(seconds=self.check_ages[0])
 
-    def next_check(self, row: RowMapping, now: datetime) -> datetime | None:
+    def next_check(self, row: Row, now: datetime) -> datetime | None:
         """When to ask again about a payment that is not final; None: enough."""
         age: timedelta = now - row["submitted_at"]
         for seconds in self.check_ages:
@@ -81,7 +80,7 @@ def next_try(
     return timedelta(seconds=max(after, backoff) * (1 + JITTER * random.random()))
 
 
-def next_look(row: RowMapping, now: datetime, *, answered: bool) -> datetime | None:
+def next_look(row: Row, now: datetime, *, answered: bool) -> datetime | None:
     """When to look again at a payment that failed; None: enough."""
     age: timedelta = now - row["final_at"]
     if age < 2 * SECOND_LOOKS[1]:

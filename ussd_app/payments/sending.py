@@ -2,8 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select, update
 
 from ussd_app import log
 from ussd_app.breakers import Resting
@@ -13,6 +12,7 @@ from ussd_app.movement import Kind, Pending, Status
 from ussd_app.payments import schedule
 from ussd_app.payments.life import Finding, Refused
 from ussd_app.payments.rows import Rows
+from ussd_app.store import Row, Work
 from ussd_app.tables import payments
 
 
@@ -28,15 +28,15 @@ class Sending(Rows):
 
     async def _waits(self, payment: UUID) -> bool:
         """Put off what its breaker would hold back: it costs one commit, and no question for what has never left."""
-        async with self.engine.connect() as connection:
+        async with self.store.look() as connection:
             row = await self._row(connection, payment)
         after = await self.breakers.held(row["operator"], row["kind"]) if row else 0.0
         if row is None or not after or row["state"] not in {"created", "sent"}:
             return False
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             return await self._tries_again(connection, row, Resting(after))
 
-    async def _ask(self, row: RowMapping) -> Status | None:
+    async def _ask(self, row: Row) -> Status | None:
         self.clock.point(f"{row['kind']}.check.before_http")
         try:
             check = self.providers[row["operator"]].check
@@ -51,10 +51,10 @@ class Sending(Rows):
             return status
         return None
 
-    async def _send(self, payment: UUID) -> RowMapping | None:
+    async def _send(self, payment: UUID) -> Row | None:
         """Commit that it is about to be asked for."""
         now = self.clock.now()
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._lock(connection, payment)
             if row["state"] not in {"created", "sent"}:
                 return None
@@ -68,7 +68,7 @@ class Sending(Rows):
             self.clock.point(f"{row['kind']}.send.in_commit")
             return await self._lock(connection, payment)
 
-    async def _submit(self, row: RowMapping) -> Finding | None:
+    async def _submit(self, row: Row) -> Finding | None:
         """Ask, and classify the answer."""
         self.clock.point(f"{row['kind']}.submit.before_http")
         try:
@@ -92,7 +92,7 @@ class Sending(Rows):
         return status
 
     async def _accepted(self, payment: UUID, external_id: str | None) -> None:
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._lock(connection, payment)
             await self._set(connection, row, "accept")
             # A callback may have named it before, and may have lied: this is the provider's own answer.
@@ -104,16 +104,16 @@ class Sending(Rows):
             self.clock.point(f"{row['kind']}.accept.in_commit")
         self.clock.point(f"{row['kind']}.accept.after_commit")
 
-    async def name(self, connection: AsyncConnection, payment: UUID, provider: str, external_id: str) -> bool:
+    async def name(self, connection: Work, payment: UUID, provider: str, external_id: str) -> bool:
         """Learn the provider's own id of a payment; False where another one has it: what moved once pays for one."""
         p, others = payments.c, payments.alias()
         same = (others.c.operator == provider) & (others.c.external_id == external_id) & (others.c.id != payment)
         own = update(payments).where(p.id == payment, p.operator == provider, ~select(others.c.id).where(same).exists())
-        return bool((await connection.execute(own.values(external_id=external_id))).rowcount)
+        return (await connection.execute(own.values(external_id=external_id).returning(p.id))).first() is not None
 
-    async def _not_taken(self, sent: RowMapping, error: Throttled) -> Finding | None:
+    async def _not_taken(self, sent: Row, error: Throttled) -> Finding | None:
         """Try again as often and as long as its kind may, then fail it if the operator knows nothing of it."""
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._lock(connection, sent["id"])
             if row["state"] != "sent" or row["attempts"] != sent["attempts"]:
                 return None
@@ -130,7 +130,7 @@ class Sending(Rows):
         return status or Refused(row["attempts"], Reason.SERVICE_UNAVAILABLE, error.detail)
 
     async def _doubt(self, payment: UUID, error: Unknown) -> None:
-        async with self.engine.begin() as connection:
+        async with self.store.work() as connection:
             row = await self._lock(connection, payment)
             await connection.execute(update(payments).where(payments.c.id == payment).values(doubtful=True))
             await self._event(connection, payment, "unknown", {"detail": error.detail})
@@ -140,12 +140,12 @@ class Sending(Rows):
                 if not again:
                     await self._unanswered(connection, row)
 
-    async def _unanswered(self, connection: AsyncConnection, row: RowMapping) -> None:
+    async def _unanswered(self, connection: Work, row: Row) -> None:
         """Have a person know of a delivery that may have been taken, and by whose id nobody can ask."""
         if row["kind"] == Kind.DELIVERY and not row["external_id"]:
             await self.alert(connection, "delivery without an answer", payment=str(row["id"]))
 
-    async def _tries_again(self, connection: AsyncConnection, row: RowMapping, error: Unknown | Throttled) -> bool:
+    async def _tries_again(self, connection: Work, row: Row, error: Unknown | Throttled) -> bool:
         """Plan another submission, where its kind may still have one; what its breaker held back was no try."""
         tries = row["tries"]
         if not isinstance(error, Resting):

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import RowMapping, delete, select, text
+from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ussd_app import idempotency, log
 from ussd_app.clock import Clock
@@ -25,6 +24,7 @@ from ussd_app.messages import Messages
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.redis_client import Client, Script, Scripts
+from ussd_app.store import Look, Row, Store, Work
 from ussd_app.tables import idempotency_keys, orders, promises
 
 STUB = "promise"  # the one word of a dialogue that holds nothing but a promise
@@ -77,8 +77,8 @@ class Promise:
 class Promises:
     """Keeps promises. ``engine`` is for nothing else: it answers also where a pool is full of hops that hang."""
 
-    def __init__(self, engine: AsyncEngine, redis: Client, messages: Messages, clock: Clock, code: str) -> None:
-        self._engine = engine
+    def __init__(self, store: Store, redis: Client, messages: Messages, clock: Clock, code: str) -> None:
+        self._store = store
         self._scripts = Scripts(redis)
         self._messages = messages
         self._clock = clock
@@ -104,7 +104,7 @@ class Promises:
 
         Raises whatever the database does while it is away, or while the hop it is about still holds the key.
         """
-        async with self._engine.begin() as connection:
+        async with self._store.work() as connection:
             await connection.execute(PATIENCE)
             now = self._clock.now()
             voided = await idempotency.void(connection, promise.key, now)
@@ -126,13 +126,11 @@ class Promises:
     async def sweep(self) -> None:
         """Delete keys and outcomes that are so old that no hop, no copy of one and no promise asks for them."""
         before = self._clock.now() - KEPT_FOR
-        async with self._engine.begin() as connection:
+        async with self._store.work() as connection:
             await connection.execute(delete(promises).where(promises.c.kept_at < before))
             await connection.execute(delete(idempotency_keys).where(idempotency_keys.c.at < before))
 
-    async def _tell(
-        self, connection: AsyncConnection, promise: Promise, outcome: str, order: RowMapping | None
-    ) -> None:
+    async def _tell(self, connection: Work, promise: Promise, outcome: str, order: Row | None) -> None:
         variables: dict[str, Any] = {"at": promise.asked_at}
         if order:
             if order["state"] not in UNDER_WAY:
@@ -156,7 +154,7 @@ def _read(words: bytes) -> Promise | None:
         return None
 
 
-async def _order(connection: AsyncConnection, run: str) -> RowMapping | None:
+async def _order(connection: Look, run: str) -> Row | None:
     """What this run has placed."""
     o = orders.c
     query = select(o.id, o.code, o.state, o.amount, o.fee, o.currency).where(o.run == run)

@@ -4,14 +4,14 @@ Every function that takes one of them says by its type whether it may write. Sta
 ways that a person or a payment takes they are ``Statement`` objects, written at import and compiled once.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Self, TypeVarTuple
+from typing import Any, Self, TypeVarTuple, overload
 
 from psycopg import AsyncConnection
 from psycopg.errors import InFailedSqlTransaction
-from sqlalchemy import Executable, Result
+from sqlalchemy import Executable, Result, RowMapping
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.sql.selectable import TypedReturnsRows
@@ -25,15 +25,18 @@ __all__ = ["Look", "Row", "Statement", "Store", "Work"]
 CONNECTIONS = 20  # of one process
 SAVEPOINT = "s"  # one name for all: an inner one hides the outer, and is released before it
 
-Row = Mapping[str, Any]  # by the names of its columns
+Row = Mapping[str, Any] | RowMapping  # by the names of its columns
+Given = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Heard = Callable[[str], None]  # is told the text of every statement
 Ts = TypeVarTuple("Ts")
 
 
 class Look:
     """Reads; each statement sees what is committed when it is sent."""
 
-    def __init__(self, line: Line, now: datetime) -> None:
+    def __init__(self, line: Line, now: datetime, heard: Heard | None = None) -> None:
         self._line = line
+        self._heard = heard
         self.now = now  # by the clock, when it was begun
 
     async def all(self, statement: Statement, **given: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - as columns are
@@ -54,16 +57,29 @@ class Look:
         row = await self._line.cursor.fetchone()
         return None if row is None else row[0]
 
-    async def execute(
-        self, core: TypedReturnsRows[*Ts] | Executable, given: Mapping[str, Any] | None = None
-    ) -> Result[*Ts]:
-        """What a statement answers that is compiled for this call alone; not on the ways that are counted."""
+    @overload
+    async def execute(self, core: TypedReturnsRows[*Ts], given: Given | None = None) -> Result[*Ts]: ...
+
+    @overload
+    async def execute(self, core: Executable, given: Given | None = None) -> Result[*tuple[Any, ...]]: ...
+
+    async def execute(self, core: Executable, given: Given | None = None) -> Result[*tuple[Any, ...]]:
+        """What a statement answers that is compiled for this call alone; not on the ways that are counted.
+
+        A sequence is written row by row, and answers nothing.
+        """
+        if isinstance(given, Sequence):
+            statement = Statement(core, tuple(given[0]))
+            await self._line.cursor.executemany(statement.text.encode(), list(map(statement.parameters, given)))
+            return IteratorResult(SimpleResultMetaData(()), iter(()))
         statement = Statement(core, tuple(given) if given else None)
         await self._send(statement, given or {})
         rows = await self._line.cursor.fetchall() if statement.columns else []
         return IteratorResult(SimpleResultMetaData(statement.columns), iter(rows))
 
     async def _send(self, statement: Statement, given: Mapping[str, Any]) -> None:
+        if self._heard:
+            self._heard(statement.text)
         await self._line.execute(statement.text, statement.parameters(given))
         if not statement.columns and self._line.cursor.description:
             statement.columns = tuple(column.name for column in self._line.cursor.description)
@@ -84,34 +100,38 @@ class Work(Look):
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[Self]:
-        """What is written inside is undone where it raises; the rest of the commit stays."""
+        """What is written inside is undone where it raises, or by ``undo``; the rest of the commit stays."""
         await self._line.execute(f"SAVEPOINT {SAVEPOINT}", prepare=False)
         try:
             yield self
         except BaseException:
-            await self._line.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}", prepare=False)
-            await self._line.execute(f"RELEASE SAVEPOINT {SAVEPOINT}", prepare=False)
+            await self.undo()
             raise
-        await self._line.execute(f"RELEASE SAVEPOINT {SAVEPOINT}", prepare=False)
+        finally:
+            await self._line.execute(f"RELEASE SAVEPOINT {SAVEPOINT}", prepare=False)
+
+    async def undo(self) -> None:
+        """Undo what was written since the innermost savepoint."""
+        await self._line.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}", prepare=False)
 
 
 class Store:
-    """The database behind ``conninfo``, a libpq URL."""
+    """The database behind a URL, spelt for libpq or for SQLAlchemy."""
 
     def __init__(
-        self, conninfo: str, clock: Clock, *, connections: int = CONNECTIONS, keep: bool = True, **options: int
+        self, conninfo: str, clock: Clock, *, connections: int = CONNECTIONS, keep: bool = True, **options: str | int
     ) -> None:
         """``options`` are libpq's; ``keep`` False opens a connection for each use."""
-        self.conninfo = conninfo
         self._clock = clock
-        self._lines = Lines(conninfo, connections, keep=keep, **options)
+        self.heard: Heard | None = None
+        self._lines = Lines(conninfo.replace("+psycopg", "", 1), connections, keep=keep, **options)
 
     @asynccontextmanager
     async def look(self) -> AsyncIterator[Look]:
         """Read; psycopg.Error where Postgres does not answer."""
         line = await self._lines.take()
         try:
-            yield Look(line, self._clock.now())
+            yield Look(line, self._clock.now(), self.heard)
         finally:
             await self._lines.give(line)
 
@@ -121,7 +141,7 @@ class Store:
         line = await self._lines.take()
         try:
             await line.execute("BEGIN", prepare=False)
-            yield Work(line, self._clock.now())
+            yield Work(line, self._clock.now(), self.heard)
             await line.execute("COMMIT", prepare=False)
             if line.cursor.statusmessage != "COMMIT":  # Postgres says only so that an error before has undone it all
                 raise InFailedSqlTransaction("nothing was committed: an error in the work was passed over")

@@ -46,7 +46,7 @@ class Line:
 class Lines:
     """At most ``limit`` connections at once; who comes when all are in use waits. ``keep`` False: each is used once."""
 
-    def __init__(self, conninfo: str, limit: int, *, keep: bool = True, **options: int) -> None:
+    def __init__(self, conninfo: str, limit: int, *, keep: bool = True, **options: str | int) -> None:
         self._conninfo = conninfo
         self._options = options
         self._keep = keep

@@ -2,11 +2,10 @@
 
 from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ussd_app.config import provider
 from ussd_app.groups import Groups
 from ussd_app.groups.model import Group, Member, Rules
+from ussd_app.store import Look, Work
 
 
 class Kind(Protocol):
@@ -16,13 +15,11 @@ class Kind(Protocol):
         """The rules of a new group; ``share`` in minor units."""
         ...
 
-    async def is_open(self, connection: AsyncConnection, group: Group) -> bool:
+    async def is_open(self, connection: Look, group: Group) -> bool:
         """Whether contributions are taken now; what comes when they are not goes to suspense."""
         ...
 
-    async def allot(
-        self, groups: Groups, connection: AsyncConnection, group: Group, member: Member, *, cash: bool
-    ) -> None:
+    async def allot(self, groups: Groups, connection: Work, group: Group, member: Member, *, cash: bool) -> None:
         """Spread what stands in a member's account over what they owe; what is left stays for what comes next."""
         ...
 

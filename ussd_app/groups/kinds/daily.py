@@ -9,10 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Row, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.groups import Groups, books
 from ussd_app.groups.model import Group, Member, Rules
+from ussd_app.store import Look, Work
 from ussd_app.tables import cycles
 
 CONTRIBUTIONS = 31  # of a cycle: 30 for the saver, 1 for the collector
@@ -28,14 +28,14 @@ class Daily:
         """Anybody may save, and take out what is theirs without asking; ``share`` in minor units."""
         return Rules(share, "daily", members_min=1, members_max=MEMBERS_MAX, approvals=0)
 
-    async def is_open(self, connection: AsyncConnection, group: Group) -> bool:  # noqa: ARG002 - other kinds look it up
+    async def is_open(self, connection: Look, group: Group) -> bool:  # noqa: ARG002 - other kinds look it up
         """For as long as there is a collector."""
         return group.state != "closed"
 
     async def allot(
         self,
         groups: Groups,
-        connection: AsyncConnection,
+        connection: Work,
         group: Group,
         member: Member,
         *,
@@ -56,7 +56,7 @@ def live(member: Member) -> Any:  # noqa: ANN401 - a query; its type spells out 
     return select(cycles).where(cycles.c.member_id == member.id, cycles.c.state.in_(LIVE)).order_by(cycles.c.number)
 
 
-async def beyond(connection: AsyncConnection, group: Group, member: Member, rows: Sequence[Row[Any]]) -> int:
+async def beyond(connection: Look, group: Group, member: Member, rows: Sequence[Row[Any]]) -> int:
     """What a saver's account and its cash twin can spend, less what these cycles hold; in minor units.
 
     Of cycles that are on their way out the ledger holds all.
@@ -67,7 +67,7 @@ async def beyond(connection: AsyncConnection, group: Group, member: Member, rows
     return sum(both) - sum(int(row.paid) for row in rows if row.state != "paying")
 
 
-async def _fill(connection: AsyncConnection, rows: Sequence[Row[Any]], money: int) -> int:
+async def _fill(connection: Work, rows: Sequence[Row[Any]], money: int) -> int:
     """Fill the open cycles, the oldest first (a failed payout leaves two of them); what is left."""
     for row in rows:
         if row.state == "open" and money:
@@ -77,7 +77,7 @@ async def _fill(connection: AsyncConnection, rows: Sequence[Row[Any]], money: in
     return money
 
 
-async def _take_back(connection: AsyncConnection, rows: Sequence[Row[Any]], money: int) -> None:
+async def _take_back(connection: Work, rows: Sequence[Row[Any]], money: int) -> None:
     """Empty the newest cycles; what is on its way out is held in the ledger and cannot be reversed."""
     for row in reversed(rows):
         if row.state != "paying" and money:
@@ -86,12 +86,12 @@ async def _take_back(connection: AsyncConnection, rows: Sequence[Row[Any]], mone
             money -= taken
 
 
-async def _hold(connection: AsyncConnection, row: Row[Any], paid: int) -> None:
+async def _hold(connection: Work, row: Row[Any], paid: int) -> None:
     values = {"paid": paid, "state": state_of(row.share, paid)}
     await connection.execute(update(cycles).where(cycles.c.id == row.id).values(values))
 
 
-async def _open(groups: Groups, connection: AsyncConnection, group: Group, member: Member, money: int) -> None:
+async def _open(groups: Groups, connection: Work, group: Group, member: Member, money: int) -> None:
     """Open as many cycles as the money fills, and one for the rest; each keeps the share it began with."""
     share = group.rules.share
     last = select(func.coalesce(func.max(cycles.c.number), 0)).where(cycles.c.member_id == member.id)
@@ -106,7 +106,7 @@ async def _open(groups: Groups, connection: AsyncConnection, group: Group, membe
         }
         for further, paid in enumerate(amounts, 1)
     ]  # fmt: skip
-    await connection.execute(cycles.insert(), rows)
+    await connection.execute(cycles.insert().values(rows))
 
 
 def state_of(share: int, paid: int) -> str:
