@@ -202,7 +202,7 @@ async def test_failed_hop_says_nothing_of_what_was_typed(
     shown = phone.read(await phone.press("2580"))
     assert shown == "END We will SMS you the result. Do not pay again."
     logged = capfd.readouterr().err
-    assert '"error": "IntegrityError"' in logged
+    assert '"error": "CheckViolation"' in logged
     assert not MSISDN.search(logged)
     assert not PIN.search(logged)
 

@@ -1,7 +1,7 @@
 """What members see of their groups, and nobody else does; how many queries that takes in large groups."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,10 +9,13 @@ from groups import circle, phone
 from post import Post, post, running, wording
 from sqlalchemy import insert, update
 
-from ussd_app.groups import contributions, cycles, home, policy, proposals, statement, views
+from ussd_app.actions.arrival import arrive
+from ussd_app.groups import contributions, cycles, policy, proposals, statement, views
 from ussd_app.groups.home import Due, Home, Waiting
 from ussd_app.groups.model import OFFICERS, Group, Policy, Proposal
 from ussd_app.money import Money
+from ussd_app.msisdn import Msisdn
+from ussd_app.orders import Orders
 from ussd_app.tables import cycles as cycles_table
 from ussd_app.tables import dues, fines, group_rules, memberships, rounds
 from ussd_app.tables import groups as groups_table
@@ -57,22 +60,27 @@ async def ask(post: Post, group: Group, consent: Policy, payee: int | None = Non
 
 async def test_home_begins_with_what_is_due(post: Post) -> None:
     """What is overdue before today's savings, those before what is due later; nothing once it is paid."""
-    assert await home.home(post.groups, phone(4)) == Home(None, None, has_groups=False)
+    assert await at_home(post, phone(4)) == Home(None, None, has_groups=False)
     rotating = await running(post)
     later = Due(rotating.id, "ADEHYE", cedis(50), 1)
-    assert await home.home(post.groups, phone(4)) == Home(later, None, has_groups=True)
+    assert await at_home(post, phone(4)) == Home(later, None, has_groups=True)
     daily = await saving(post)
     today = Due(daily.id, "NKOSUO", cedis(10), None)
-    assert (await home.home(post.groups, phone(4))).due == today
+    assert (await at_home(post, phone(4))).due == today
     await pay(post, rotating, 4, 20)
     post.circle.clock.advance(8 * 86_400)
-    assert (await home.home(post.groups, phone(4))).due == Due(rotating.id, "ADEHYE", cedis(30), 1)
+    assert (await at_home(post, phone(4))).due == Due(rotating.id, "ADEHYE", cedis(30), 1)
     await pay(post, rotating, 4, 30)
-    assert (await home.home(post.groups, phone(4))).due == today
+    assert (await at_home(post, phone(4))).due == today
     await pay(post, daily, 4, 10)
-    assert await home.home(post.groups, phone(4)) == Home(None, None, has_groups=True)
+    assert await at_home(post, phone(4)) == Home(None, None, has_groups=True)
     post.circle.clock.advance(86_400)
-    assert (await home.home(post.groups, phone(4))).due == today
+    assert (await at_home(post, phone(4))).due == today
+
+
+async def at_home(post: Post, msisdn: Msisdn) -> Home:
+    """What a dial finds of somebody's groups; of orders there are none."""
+    return (await arrive(cast("Orders", post.groups), post.groups, msisdn)).home
 
 
 async def test_home_shows_what_awaits_ones_own_vote(post: Post) -> None:
@@ -90,16 +98,16 @@ async def test_home_shows_what_awaits_ones_own_vote(post: Post) -> None:
         people = [await post.circle.member(group, number) for number in range(1, 6)]
         entitled = policy.entitled(consent, people, proposal.asked_by, proposal.payee)
         for person in people:
-            waiting = (await home.home(post.groups, person.msisdn)).waiting
+            waiting = (await at_home(post, person.msisdn)).waiting
             assert (waiting == Waiting(proposal.code, "payout")) == (person.id in entitled)
     post.circle.clock.advance(60)
     newest = await ask(post, group, Policy(percent=50))
     async with post.circle.store.work() as connection:
         await proposals.vote(post.groups, connection, phone(5), newest.code, approves=True, sim="trusted")
-    assert (await home.home(post.groups, phone(4))).waiting == Waiting(newest.code, "payout")
-    assert (await home.home(post.groups, phone(5))).waiting != Waiting(newest.code, "payout")
+    assert (await at_home(post, phone(4))).waiting == Waiting(newest.code, "payout")
+    assert (await at_home(post, phone(5))).waiting != Waiting(newest.code, "payout")
     post.circle.clock.advance(49 * 3_600)
-    assert (await home.home(post.groups, phone(4))).waiting is None
+    assert (await at_home(post, phone(4))).waiting is None
 
 
 # --- one group
@@ -309,7 +317,7 @@ async def test_home_and_lists_take_three_queries_at_most(post: Post) -> None:
     async with post.circle.store.work() as connection:
         await connection.execute(update(memberships).where(memberships.c.number > 900).values(state="left"))
     with post.counted() as sent:
-        assert (await home.home(post.groups, phone(1))).due is not None
+        assert (await at_home(post, phone(1))).due is not None
     assert len(sent) == 1
     page = await views.my_groups(post.groups, phone(1))
     seen = [line.name for line in page.lines]

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import Error, IntegrityError
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ussd_app import ledger
 from ussd_app.clock import Clock
@@ -90,7 +90,7 @@ async def test_sql_by_hand_cannot_break_the_books(store: Store, statement: str) 
     """What a person types into psql is refused as well."""
     async with store.work() as connection:
         await fund(connection, "suspense", 10)
-    with pytest.raises(DBAPIError):
+    with pytest.raises(Error):
         async with store.work() as connection:
             await connection.execute(text(statement))
     async with store.look() as connection:

@@ -10,10 +10,10 @@ from test_daily import SAVER, cedis, found, pay, shown
 from test_daily_payout import desk, held, take
 
 from ussd_app import ledger
+from ussd_app.actions.arrival import arrive
 from ussd_app.errors import Reason
 from ussd_app.groups import books, cycles, departures, members, owed, own
 from ussd_app.groups.departures import Left
-from ussd_app.groups.home import home
 from ussd_app.groups.model import Group, Refused
 from ussd_app.groups.own import Own
 from ussd_app.movement import Failed, Kind
@@ -33,7 +33,7 @@ async def shows(desk: Desk, msisdn: Msisdn) -> tuple[str, Amounts] | None:
     found = await take_back.left(desk.orders, msisdn)
     if found is None:
         return None
-    assert (await home(desk.orders.groups, msisdn)).has_left
+    assert (await arrive(desk.orders, desk.orders.groups, msisdn)).home.has_left
     return found.group.name, (found.wallet.plain, found.cash.plain, found.commission.plain)
 
 
@@ -88,7 +88,7 @@ async def test_a_removed_saver_sees_all_of_it_until_it_has_arrived(desk: Desk, c
     await back(desk, group)
     await desk.run(60)
     assert await shows(desk, YAW) is None
-    assert not (await home(desk.orders.groups, YAW)).has_left
+    assert not (await arrive(desk.orders, desk.orders.groups, YAW)).home.has_left
     assert await shown(circle, group) == []
     last = desk.operator.submissions[-1]
     assert (last.kind, last.msisdn, last.amount) == (Kind.DISBURSEMENT, YAW, cedis("95"))

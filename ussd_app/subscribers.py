@@ -10,14 +10,14 @@ import anyio
 from anyio import to_thread
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from ussd_app import gsm, idempotency
 from ussd_app.clock import Clock
 from ussd_app.messages import Messages
 from ussd_app.msisdn import Msisdn
-from ussd_app.store import Look, Row, Store, Work
+from ussd_app.store import Look, Row, Statement, Store, Work
 from ussd_app.tables import audit, promises, subscribers
 
 NAME_SEPTETS = 20
@@ -98,6 +98,22 @@ class PinWeak:
     """One of the first a thief would try."""
 
 
+# A person, and what came of the last of their promises that they have not been shown: for ``caller``, ``since`` when.
+PERSON = (
+    select(subscribers, promises.c.outcome, promises.c.asked_at, promises.c.reference)
+    .outerjoin(
+        promises,
+        (promises.c.msisdn == subscribers.c.msisdn)
+        & promises.c.shown_at.is_(None)
+        & (promises.c.kept_at > bindparam("since", type_=promises.c.kept_at.type)),
+    )
+    .where(subscribers.c.msisdn == bindparam("caller", type_=subscribers.c.msisdn.type))
+    .order_by(promises.c.kept_at.desc())
+    .limit(1)
+)
+FIND = Statement(PERSON)
+
+
 class Subscribers:
     """Registers people and guards their PINs, safely under any number of web processes."""
 
@@ -110,24 +126,9 @@ class Subscribers:
 
     async def find(self, msisdn: Msisdn) -> Subscriber | None:
         """Who this is, if registered."""
-        unshown = (
-            (promises.c.msisdn == subscribers.c.msisdn)
-            & promises.c.shown_at.is_(None)
-            & (promises.c.kept_at > self.clock.now() - SHOWN_FOR)
-        )
-        query = (
-            select(subscribers, promises.c.outcome, promises.c.asked_at, promises.c.reference)
-            .outerjoin(promises, unshown)
-            .where(subscribers.c.msisdn == msisdn)
-            .order_by(promises.c.kept_at.desc())
-            .limit(1)
-        )
-        async with self.store.look() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
-        if row is None:
-            return None
-        kept = Kept(row["outcome"], row["asked_at"], row["reference"] or "") if row["outcome"] else None
-        return _subscriber(row, kept)
+        async with self.store.look() as look:
+            row = await look.one(FIND, caller=msisdn, since=self.clock.now() - SHOWN_FOR)
+        return subscriber_of(row) if row else None
 
     async def shown(self, msisdn: Msisdn) -> None:
         """They see now what came of their last request, and need not be shown it again."""
@@ -149,7 +150,7 @@ class Subscribers:
             if added.first():
                 await self._audit(connection, msisdn, "registered")
             row = await self._row(connection, msisdn)
-        return _subscriber(row) if row else Subscriber(msisdn, kept, language, has_pin=False)
+        return subscriber_of(row) if row else Subscriber(msisdn, kept, language, has_pin=False)
 
     async def set_language(self, msisdn: Msisdn, language: str) -> None:
         """From now on speak this language to them."""
@@ -289,7 +290,9 @@ def _weak(pin: str, msisdn: Msisdn) -> bool:
     return straight or pin[:half] == pin[half:] or year or pin in msisdn
 
 
-def _subscriber(row: Row, kept: Kept | None = None) -> Subscriber:
+def subscriber_of(row: Row) -> Subscriber:
+    """A row of PERSON."""
+    kept = Kept(row["outcome"], row["asked_at"], row["reference"] or "") if row.get("outcome") else None
     return Subscriber(
         Msisdn(row["msisdn"]),
         row["name"],

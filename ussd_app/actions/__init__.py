@@ -9,6 +9,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.ussd import Effects, Turn
 
 if TYPE_CHECKING:
+    from ussd_app.actions.arrival import Arrival
     from ussd_app.clock import Clock
     from ussd_app.config import Settings
     from ussd_app.groups import Groups
@@ -59,6 +60,7 @@ class Call:
     deadline: float  # on the clock's monotonic scale
     effects: Effects = field(default_factory=Effects)  # the hop's own: what is told it counts however the hop ends
     key: str = ""  # of this action in its run: what it commits is committed under it, or never (idempotency.py)
+    arrival: "Arrival | None" = None  # what this hop has found of the caller, where it is a dial
 
     @property
     def msisdn(self) -> Msisdn | None:

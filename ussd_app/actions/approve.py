@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from ussd_app.actions import Call, Pin, action
+from ussd_app.actions.arrival import arrival
 from ussd_app.actions.outcomes import Cooling, SimChanged, commit, found_by_code, refusal, unproven
 from ussd_app.actions.requested import Requested, describe
 from ussd_app.groups import proposals
-from ussd_app.groups.home import home
 from ussd_app.groups.model import Proposal, Refused
 from ussd_app.groups.proposals import Adopted, Counted, Found, Rejected
 from ussd_app.money import Money
@@ -102,7 +102,7 @@ DISTRUSTED: Mapping[str, type[Distrusted]] = {
 @action()
 async def newest(call: Call) -> Newest | NoneWaits:
     """The newest request that waits for the caller, as home shows it."""
-    waiting = (await home(call.services.groups, call.caller)).waiting
+    waiting = (await arrival(call)).home.waiting
     return Newest(waiting.code) if waiting else NoneWaits()
 
 

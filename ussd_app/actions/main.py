@@ -1,6 +1,6 @@
 """The home screen: who is calling, whether money of theirs is still on its way, and what their groups ask of them.
 
-It takes three queries: the person, their open payments, their groups.
+A dial asks Postgres one question (arrival.py).
 """
 
 from collections.abc import Mapping
@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from ussd_app.actions import Call, Choices, action, choose_language
+from ussd_app.actions.arrival import arrival
 from ussd_app.actions.outcomes import commit
 from ussd_app.actions.standing import Coming, Delivering, Refunding, Unclear, Waiting, line, open_outcome, page
 from ussd_app.groups import members
-from ussd_app.groups.home import Home, home
+from ussd_app.groups.home import Home
 from ussd_app.money import Money
 from ussd_app.msisdn import CURRENCIES
 from ussd_app.orders import take_back
@@ -138,7 +139,7 @@ async def greet(call: Call) -> Registered | Ordered | CarriedOut | NotCarriedOut
     """Who is calling."""
     if call.msisdn is None:
         return Registered("", call.language)
-    subscriber = await call.services.subscribers.find(call.msisdn)
+    subscriber = (await arrival(call)).subscriber
     if subscriber:
         await _guard(call, subscriber)
         return await _after_promise(call, subscriber)
@@ -169,7 +170,7 @@ async def whats_due(call: Call) -> Overview | LeftMoney:
 
     What is theirs in a group they are no member of any more is found nowhere else.
     """
-    found = await home(call.services.groups, call.msisdn) if call.msisdn else Home(None, None, has_groups=False)
+    found = (await arrival(call)).home if call.msisdn else Home(None, None, has_groups=False)
     overview = Overview(
         due=found.due is not None,
         due_group=found.due.group if found.due else "",
@@ -189,7 +190,7 @@ async def whats_due(call: Call) -> Overview | LeftMoney:
 @action()
 async def open_payment(call: Call) -> NothingOpen | Waiting | Delivering | Coming | Refunding | Unclear:
     """On a fresh dial: the newest payment that has not come to its end, however old, so that nobody pays twice."""
-    found = await call.services.orders.standing(call.msisdn) if call.msisdn else []
+    found = (await arrival(call)).standing if call.msisdn else []
     return open_outcome(found[0], others=len(found) > 1) if found else NothingOpen()
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ussd_app.actions import Call, action
+from ussd_app.actions.arrival import arrival
 from ussd_app.groups import owed, savings, views
-from ussd_app.groups.home import home
 from ussd_app.money import MAX_MAJOR, Money
 from ussd_app.orders import LimitReached, Placed, PlacedSlowly, Repeated, TooFast, contribution
 from ussd_app.orders.contribution import NothingDue, NotMember, NotOpen
@@ -53,7 +53,7 @@ async def due(
     call: Call,
 ) -> Placing | PlacedSlowly | PlacedBefore | Refusal:
     """Pay what is due first, as home shows it; the operator's prompt comes when the dialogue is over."""
-    first = (await home(call.services.groups, call.caller)).due
+    first = (await arrival(call)).home.due
     if first is None:
         return NothingDue()
     amount = first.amount

@@ -112,7 +112,7 @@ async def remind_savers(groups: Groups, group_id: UUID, day: date) -> None:
         if _is_still(groups, day, groups.settings.zone):
             in_force = and_(group_rules.c.group_id == m.group_id, group_rules.c.version == group.rules_version)
             saving = _reminded(views.share().label("minor")).join(group_rules, in_force)
-            query = saving.where(m.group_id == group_id, savings.awaited(groups))
+            query = saving.where(m.group_id == group_id, savings.awaited(savings.today(groups)))
             await _remind(groups, connection, group, query, "saving_due", f"saving:{group_id}:{day}", {})
 
 

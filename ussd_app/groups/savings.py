@@ -99,12 +99,16 @@ async def resume(groups: Groups, msisdn: Msisdn, group_id: UUID) -> members.Chan
     return await _rest(groups, msisdn, group_id, "resumed", None)
 
 
-def awaited(groups: Groups) -> ColumnElement[bool]:
-    """Of a row of memberships of a daily group: a contribution of today's is awaited, and nothing has come.
+def today(groups: Groups) -> datetime:
+    """When the day began: days are those of our country."""
+    return groups.clock.now().astimezone(groups.settings.zone).replace(hour=0, minute=0, second=0, microsecond=0)
 
-    Days are those of our country. The collector (the chair) is not asked to pay in with themselves.
+
+def awaited(today: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Of a row of memberships of a daily group: a contribution of ``today`` is awaited, and nothing has come.
+
+    The collector (the chair) is not asked to pay in with themselves.
     """
-    today = groups.clock.now().astimezone(groups.settings.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     paid, back = group_events.alias(), group_events.alias()
     reversed_ = exists().where(back.c.reverses == paid.c.id)
     came = exists().where(paid.c.member == m.id, paid.c.kind == "contribution", paid.c.at >= today, ~reversed_)
@@ -113,7 +117,7 @@ def awaited(groups: Groups) -> ColumnElement[bool]:
 
 async def missing(groups: Groups, connection: Look, group: Group) -> list[Member]:
     """Who has not paid today, by number."""
-    query = select(memberships).where(m.group_id == group.id, awaited(groups)).order_by(m.number)
+    query = select(memberships).where(m.group_id == group.id, awaited(today(groups))).order_by(m.number)
     return [members.member_of(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -121,7 +125,9 @@ async def due(groups: Groups, connection: Look, group: Group, member: Member) ->
     """Today's contribution, by the share their cycle began with; None where it has come or is not awaited."""
     first = daily.live(member).where(cycles.c.state == "open").with_only_columns(cycles.c.share).limit(1)
     share = func.coalesce(first.scalar_subquery(), group.rules.share)
-    minor = (await connection.execute(select(share).where(m.id == member.id, awaited(groups)))).scalar_one_or_none()
+    minor = (
+        await connection.execute(select(share).where(m.id == member.id, awaited(today(groups))))
+    ).scalar_one_or_none()
     return None if minor is None else Money(minor, group.currency)
 
 

@@ -152,7 +152,7 @@ async def unpaid(groups: Groups, msisdn: Msisdn, group_id: UUID, after: str | No
             return None
         group = found[0]
         if group.kind == SAVERS:
-            query = select(m.number, m.name, null().label("minor")).where(savings.awaited(groups))
+            query = select(m.number, m.name, null().label("minor")).where(savings.awaited(savings.today(groups)))
         else:
             query = select(m.number, m.name, (d.amount - d.paid).label("minor")).join(dues, d.member_id == m.id)
             query = query.where(d.round_id == _current(group.id).scalar_subquery(), d.paid < d.amount)

@@ -4,7 +4,7 @@ Whoever asks for a group's money is no party to it: only kinds that are ``limite
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Kind
 from ussd_app.orders.model import OPEN, Movement, Order, Standing, kind_named, order_of
 from ussd_app.payments import SUCCESSES
+from ussd_app.store import Row, Statement
 from ussd_app.tables import orders, payments
 
 if TYPE_CHECKING:
@@ -49,20 +50,35 @@ class Favourite:
         return f"{self.amount.plain} {self.party}"
 
 
+CALLER = bindparam("caller", type_=orders.c.msisdn.type)
+COLLECTED = (
+    select(payments.c.id)
+    .where(payments.c.order_id == orders.c.id, payments.c.kind == Kind.COLLECTION, payments.c.state.in_(SUCCESSES))
+    .exists()
+)
+_STANDING = (
+    select(orders, COLLECTED.label("collected"))
+    .where((orders.c.msisdn == CALLER) | (orders.c.recipient == CALLER))
+    .order_by(orders.c.created_at.desc())
+    .limit(LOOKED_AT)
+)
+STANDING = _STANDING.where(IS_OPEN)  # what is open of ``caller``, newest first
+OPEN_ONLY = Statement(STANDING)
+OPEN_OR_CODE = Statement(_STANDING.where(IS_OPEN | (orders.c.code == bindparam("code", type_=orders.c.code.type))))
+
+
 async def standing(desk: "Orders", msisdn: Msisdn, code: str = "") -> list[Standing]:
     """Where this person's money is that has not come to an end, newest first; with a code, that order's end too."""
-    collected = select(payments.c.id).where(
-        payments.c.order_id == orders.c.id, payments.c.kind == Kind.COLLECTION, payments.c.state.in_(SUCCESSES)
-    )
-    query = (
-        select(orders, collected.exists().label("collected"))
-        .where((orders.c.msisdn == msisdn) | (orders.c.recipient == msisdn))
-        .where(IS_OPEN | (orders.c.code == code) if code else IS_OPEN)
-        .order_by(orders.c.created_at.desc())
-        .limit(LOOKED_AT)
-    )
-    async with desk.store.look() as connection:
-        rows = (await connection.execute(query)).mappings().all()
+    async with desk.store.look() as look:
+        if code:
+            rows = await look.all(OPEN_OR_CODE, caller=msisdn, code=code)
+        else:
+            rows = await look.all(OPEN_ONLY, caller=msisdn)
+    return standing_of(desk, msisdn, rows)
+
+
+def standing_of(desk: "Orders", msisdn: Msisdn, rows: Iterable[Row]) -> list[Standing]:
+    """The same, of rows of STANDING."""
     found = [(order_of(row), row["collected"]) for row in rows]
     return [_standing(desk, order, msisdn, collected=paid) for order, paid in found if _owner(order) == msisdn]
 
