@@ -2,8 +2,9 @@
 
 Rows are never changed: a pending transfer is posted or voided once, by a further row.
 
-Sums are kept by a trigger (migrations/), which also locks both accounts in id order; a CHECK holds every floor. An
-account with a floor (what we owe: clearing, fees, suspense) never has more debits, pending ones included, than credits.
+A transfer is one call to the database (migrations/0010 says what it locks). Sums are kept by a trigger, in several rows
+where many orders share an account, and read as one; a CHECK holds every floor. An account with a floor (what we owe:
+clearing, fees, suspense) never has more debits, pending ones included, than credits.
 """
 
 from collections.abc import Iterable
@@ -11,16 +12,57 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, literal, select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import BigInteger, Text, Uuid, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ussd_app.money import Money
-from ussd_app.tables import accounts, transfers
+from ussd_app.tables import account_names, account_parts, accounts
+from ussd_app.tables.base import Moment
 
 FEES = "fees"
 RECEIVABLE = "receivable"
+
+n, p, a = account_names.c, account_parts.c, accounts.c
+NAMES, CURRENCY = bindparam("names", type_=ARRAY(Text)), bindparam("held_in", type_=Text)
+TRANSFER_ID, REASON, AT = bindparam("transfer", type_=Uuid), bindparam("reason", type_=Text), bindparam("at", type_=Moment)
+
+TRANSFER = select(
+    func.ledger_transfer(
+        TRANSFER_ID,
+        bindparam("kind", type_=Text),
+        bindparam("debit", type_=Text),
+        bindparam("credit", type_=Text),
+        bindparam("amount", type_=BigInteger),
+        bindparam("currency", type_=Text),
+        bindparam("order", type_=Uuid),
+        REASON,
+        AT,
+    )
+)
+RESOLVE = select(
+    func.ledger_resolve(TRANSFER_ID, bindparam("kind", type_=Text), bindparam("pending", type_=Uuid), REASON, AT)
+)
+LOCK = (
+    select(p.account)
+    .join(account_names, n.id == p.account)
+    .where(n.name == func.any(NAMES), n.currency == CURRENCY, ~n.spread)
+    .order_by(p.account)
+    .with_for_update(key_share=True, of=account_parts)
+)
+# Sorted names, so that no two commits wait for each other. By name: a float that nobody has used is promised as well.
+PROMISE = text("""
+    SELECT pg_advisory_xact_lock(hashtextextended(name || ' ' || CAST(:held_in AS text), 3))
+    FROM unnest(CAST(:names AS text[])) AS name
+""")
+SUMS = select(a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending).where(
+    a.name == bindparam("name", type_=Text), a.currency == CURRENCY
+)
+IMBALANCE = (
+    select(n.currency, func.sum(p.debits_posted) - func.sum(p.credits_posted))
+    .join(account_parts, p.account == n.id)
+    .group_by(n.currency)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +119,33 @@ async def void(connection: AsyncConnection, pending: UUID, *, reason: str, at: d
 
 
 async def lock(connection: AsyncConnection, names: Iterable[str], currency: str) -> None:
-    """Lock accounts for what follows in this commit, in id order, so that no two commits wait for each other."""
-    wanted = select(accounts.c.id).where(accounts.c.name.in_(names), accounts.c.currency == currency)
-    await connection.execute(wanted.order_by(accounts.c.id).with_for_update(key_share=True))
+    """Lock accounts that this commit may spend, in id order, so that no two commits wait for each other.
+
+    Comes before the commit's first transfer. Spread accounts (floats, fees, receivable) are no part of it: an order's
+    transfers reach its own lane of them alone, and a commit waits for one lane at most (migrations/0010).
+    """
+    wanted = sorted(names)
+    if wanted:
+        await connection.execute(LOCK, {"names": wanted, "held_in": currency})
+
+
+async def lock_promises(connection: AsyncConnection, floats: Iterable[str], currency: str) -> None:
+    """Let nobody else promise anything of these floats until the commit.
+
+    It comes after ``lock`` and before the commit's first transfer. Settling promises nothing and never waits for it.
+    """
+    await connection.execute(PROMISE, {"names": sorted(floats), "held_in": currency})
 
 
 async def sums(connection: AsyncConnection, account: str, currency: str) -> Sums:
     """The sums of one account; all zero where it has never been used."""
-    a = accounts.c
-    wanted = select(a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending)
-    row = (await connection.execute(wanted.where(a.name == account, a.currency == currency))).one_or_none()
+    row = (await connection.execute(SUMS, {"name": account, "held_in": currency})).one_or_none()
     return Sums(*row) if row else Sums(0, 0, 0, 0)
+
+
+async def imbalance(connection: AsyncConnection) -> dict[str, int]:
+    """Debits less credits over all accounts, by currency: zero everywhere, or the books are broken."""
+    return {currency: int(difference) for currency, difference in await connection.execute(IMBALANCE)}
 
 
 async def _move(
@@ -102,63 +160,14 @@ async def _move(
 ) -> UUID | Insufficient:
     transfer = uuid4()
     values = {
-        "id": transfer,
-        "kind": kind,
-        "debit_account": await _account(connection, debit, money.currency),
-        "credit_account": await _account(connection, credit, money.currency),
-        "amount": money.minor,
-        "currency": money.currency,
-        "order_id": order,
-        "reason": reason,
-        "at": at,
-    }
-    try:
-        # A floor that holds must not cost the caller the rest of its transaction.
-        async with connection.begin_nested():
-            await connection.execute(transfers.insert().values(values))
-    except IntegrityError as error:
-        if "ck_accounts_floor" in str(error.orig):
-            return Insufficient(debit)
-        raise
-    return transfer
+        "transfer": transfer, "kind": kind, "debit": debit, "credit": credit, "amount": money.minor,
+        "currency": money.currency, "order": order, "reason": reason, "at": at,
+    }  # fmt: skip
+    written = (await connection.execute(TRANSFER, values)).scalar_one()
+    return transfer if written else Insufficient(debit)
 
 
 async def _resolve(connection: AsyncConnection, kind: str, pending: UUID, reason: str, at: datetime) -> None:
-    held = transfers.alias("held")
-    names = ["id", "kind", "debit_account", "credit_account", "amount", "currency", "pending_id", "order_id"]
-    row = select(
-        literal(uuid4(), transfers.c.id.type),
-        literal(kind),
-        held.c.debit_account,
-        held.c.credit_account,
-        held.c.amount,
-        held.c.currency,
-        held.c.id,
-        held.c.order_id,
-        literal(reason),
-        literal(at, transfers.c.at.type),
-    ).where(held.c.id == pending)
-    query = transfers.insert().from_select([*names, "reason", "at"], row).returning(transfers.c.id)
-    if (await connection.execute(query)).one_or_none() is None:
+    values = {"transfer": uuid4(), "kind": kind, "pending": pending, "reason": reason, "at": at}
+    if not (await connection.execute(RESOLVE, values)).scalar_one():
         raise LookupError(f"no transfer {pending}")
-
-
-async def _account(connection: AsyncConnection, name: str, currency: str) -> int:
-    """The id of an account, opened at its first use."""
-    wanted = select(accounts.c.id).where(accounts.c.name == name, accounts.c.currency == currency)
-    found = (await connection.execute(wanted)).scalar_one_or_none()
-    if found is None:
-        floor = not name.startswith(("float:", "charges:", "cash:", RECEIVABLE))
-        await connection.execute(
-            insert(accounts).values(name=name, currency=currency, floor=floor).on_conflict_do_nothing()
-        )
-        found = (await connection.execute(wanted)).scalar_one()
-    return int(found)
-
-
-async def imbalance(connection: AsyncConnection) -> dict[str, int]:
-    """Debits less credits over all accounts, by currency: zero everywhere, or the books are broken."""
-    query = select(
-        accounts.c.currency, func.sum(accounts.c.debits_posted) - func.sum(accounts.c.credits_posted)
-    ).group_by(accounts.c.currency)
-    return {currency: int(difference) for currency, difference in await connection.execute(query)}

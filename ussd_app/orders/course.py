@@ -53,11 +53,12 @@ class Course:
         self.routes = routes
 
     async def lock_accounts(self, connection: AsyncConnection, order: Order) -> None:
-        """Every account of ours that this order's settling may touch."""
+        """Every account with a floor that this order pays out of and that others spend too.
+
+        Its clearing account is none of them: whoever settles the order has locked the order.
+        """
         legs = [step.leg(order) for step in kind_named(order.kind).steps]
-        floats = {self.payments.float_account(leg.operator, kind) for leg in legs for kind in Kind}
-        spent = {leg.account for leg in legs if leg.account}
-        await ledger.lock(connection, {*floats, *spent, ledger.FEES, ledger.RECEIVABLE}, order.amount.currency)
+        await ledger.lock(connection, {leg.account for leg in legs if leg.account}, order.amount.currency)
 
     async def _advance(self, connection: AsyncConnection, order: Order, change: Change) -> None:
         """What the order makes of a payment that has become final."""
