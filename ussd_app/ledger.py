@@ -25,12 +25,13 @@ RECEIVABLE = "receivable"
 
 n, p, a = account_names.c, account_parts.c, accounts.c
 NAMES, CURRENCY = bindparam("names", type_=ARRAY(Text)), bindparam("held_in", type_=Text)
-TRANSFER_ID, REASON, AT = bindparam("transfer", type_=Uuid), bindparam("reason", type_=Text), bindparam("at", type_=Moment)
+ID, KIND = bindparam("transfer", type_=Uuid), bindparam("kind", type_=Text)
+REASON, AT = bindparam("reason", type_=Text), bindparam("at", type_=Moment)
 
 TRANSFER = select(
     func.ledger_transfer(
-        TRANSFER_ID,
-        bindparam("kind", type_=Text),
+        ID,
+        KIND,
         bindparam("debit", type_=Text),
         bindparam("credit", type_=Text),
         bindparam("amount", type_=BigInteger),
@@ -40,9 +41,7 @@ TRANSFER = select(
         AT,
     )
 )
-RESOLVE = select(
-    func.ledger_resolve(TRANSFER_ID, bindparam("kind", type_=Text), bindparam("pending", type_=Uuid), REASON, AT)
-)
+RESOLVE = select(func.ledger_resolve(ID, KIND, bindparam("pending", type_=Uuid), REASON, AT))
 LOCK = (
     select(p.account)
     .join(account_names, n.id == p.account)

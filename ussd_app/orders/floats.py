@@ -40,9 +40,7 @@ async def check(connection: AsyncConnection, desk: "Orders", order: Order) -> Sh
     return None
 
 
-async def refuses(
-    connection: AsyncConnection, desk: "Orders", operator: str, amount: Money
-) -> bool:
+async def refuses(connection: AsyncConnection, desk: "Orders", operator: str, amount: Money) -> bool:
     """Whether an operator's float is too low for a payout; ``fed`` is what the order brings it first.
 
     Leaves its alert. What it found holds to the end of the commit: nobody else promises anything of that float before.

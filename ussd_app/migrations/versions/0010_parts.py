@@ -4,16 +4,17 @@
 
 The rows of an account, and what is locked in which order:
 
-- A **spread** account (floats, charges, ``receivable``, ``fees``) has one row for each lane. An order's transfers are all
-  of one lane, told from its id, so a resolution meets the row of its hold. Other accounts have one row, part 0.
-- A transfer first locks the rows of its accounts that are not spread, in id order, then the lane (an advisory lock until
-  the commit), then writes the lane's rows, which nobody else reaches without the lane. A commit is of one order and so of
-  one lane: whoever waits for a lane holds none, and whoever holds one waits for no other.
-- Rows that are not spread and that two commits might want in different order are locked before the first transfer
-  (``ledger.lock``), or belong to what is locked: an order, a group.
+- A **spread** account (floats, charges, ``receivable``, ``fees``) has one row for each lane. All transfers of an order
+  are of one lane, told from its id, so a resolution meets the row of its hold. Other accounts have one row, part 0.
+- A transfer first locks the rows of its accounts that are not spread, in id order, then the lane (an advisory lock
+  until the commit), then writes the lane's rows, which nobody else reaches without it. A commit is of one order and so
+  of one lane: whoever waits for a lane holds none, and whoever holds one waits for no other.
+- Rows that are not spread, and that two commits might want in different order, are locked before the first transfer
+  (``ledger.lock``), or belong to what is locked: to an order, to a group.
 
-A floor holds on each row, hence on the sum. ``fees``, spread and with a floor, is credited in every lane and debited in
-part 0 alone, where a debit first gathers what is posted in all of them, under the locks of all.
+So nobody waits in a circle, and nobody spends what another spends: money is spent from rows with a floor, and the floor
+is looked at under the row's lock. A floor holds on each row, hence on the sum. ``fees``, spread and with a floor, is
+credited in every lane and debited in part 0 alone, where a debit first gathers what is posted, under the locks of all.
 """
 
 import sqlalchemy as sa
