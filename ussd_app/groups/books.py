@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ussd_app import ledger
 from ussd_app.groups import Groups
 from ussd_app.money import Money
-from ussd_app.tables import accounts, groups, transfers
+from ussd_app.tables import account_names, accounts, groups, transfers
 
 FUND = "fund"
 COMMISSION = "commission"
@@ -83,8 +83,8 @@ async def move_all(
 
 async def has_paid(connection: AsyncConnection, name: str, order: UUID) -> bool:
     """Whether an account has paid something of an order at once, as it does for what comes late."""
-    t, paid = transfers.c, accounts.c
-    query = select(t.id).join(accounts, paid.id == t.debit_account)
+    t, paid = transfers.c, account_names.c
+    query = select(t.id).join(account_names, paid.id == t.debit_account)
     query = query.where(t.order_id == order, t.kind == "single", paid.name == name)
     return (await connection.execute(query.limit(1))).first() is not None
 

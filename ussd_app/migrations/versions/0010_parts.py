@@ -59,6 +59,7 @@ UPDATE account_parts p SET debits_pending = debits_pending + debits, credits_pen
 
 ALTER TABLE account_names DROP COLUMN debits_posted, DROP COLUMN credits_posted,
     DROP COLUMN debits_pending, DROP COLUMN credits_pending;
+ANALYZE account_names, account_parts;
 """
 
 # The number of lanes is that of the rows made: whoever changes it carries pending sums over, as CARRY does.
