@@ -143,23 +143,43 @@ async def test_orders_that_cross_the_same_accounts_in_opposite_order_never_deadl
     assert await unequal(crowd) == []
 
 
-async def test_accounts_with_a_floor_that_cross_never_deadlock(crowd: AsyncEngine) -> None:
-    """One transfer locks both in one order; a commit of several locks all it may spend first."""
-    names = [f"group:{uuid4()}:fund" for _ in range(3)]
+async def test_transfers_that_cross_between_floors_never_deadlock(crowd: AsyncEngine) -> None:
+    """Held from A to B and from B to A, then posted, all at once: each locks both in one order."""
+    names = [f"group:{uuid4()}:fund" for _ in range(2)]
     async with crowd.begin() as connection:
         for name in names:
             await move(connection, FLOAT, name, 1000)
 
     async def spend(number: int) -> None:
-        chance = random.Random(number)  # noqa: S311 - no secret
-        for _ in range(6):
+        debit, credit = names if number % 2 else reversed(names)
+        for _ in range(8):
             async with crowd.begin() as connection:
-                await ledger.lock(connection, names, "GHS")
-                for _ in range(3):
-                    debit, credit = chance.sample([*names, FLOAT], 2)
-                    await move(connection, debit, credit, 1)
+                held = await ledger.hold(connection, debit, credit, cedis(1), order=None, reason="test", at=AT)
+            assert isinstance(held, UUID)
+            async with crowd.begin() as connection:
+                await ledger.post(connection, held, reason="test", at=AT)
 
     await asyncio.gather(*map(spend, range(CONNECTIONS)))
+    assert await unequal(crowd) == []
+
+
+async def test_who_has_locked_a_floor_and_who_comes_to_it_by_a_float_never_deadlock(crowd: AsyncEngine) -> None:
+    """Both of one lane: what a till is paid goes to suspense while something is sent back from there."""
+    async with crowd.begin() as connection:
+        await move(connection, FLOAT, "suspense", 1000)
+        made = await orders(connection, [7] * CONNECTIONS)
+
+    async def pay(number: int, order: UUID) -> None:
+        for _ in range(6):
+            async with crowd.begin() as connection:
+                if number % 2:
+                    await move(connection, FLOAT, "suspense", 1, order)
+                else:
+                    await ledger.lock(connection, ("suspense",), "GHS")
+                    await asyncio.sleep(0.002)
+                    await move(connection, "suspense", FLOAT, 1, order)
+
+    await asyncio.gather(*(pay(number, order) for number, order in enumerate(made)))
     assert await unequal(crowd) == []
 
 
