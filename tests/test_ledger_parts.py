@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from recomputed import differing
 from sqlalchemy import text
+from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -301,4 +302,24 @@ async def test_processes_killed_among_their_transfers_leave_sums_that_agree(engi
         await connection.execute(IMPATIENT)
         for order in await orders(connection, range(LANES)):
             await move(connection, FLOAT, "fees", 1, order)
+    assert await unequal(engine) == []
+
+
+async def test_a_transfer_and_its_resolution_are_one_statement_each(engine: AsyncEngine) -> None:
+    """Whether its accounts are new or known, and whether there is enough; after a refusal the commit goes on."""
+    said: list[str] = []
+    listen(engine.sync_engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    async with engine.begin() as connection:
+        for _ in range(2):
+            assert isinstance(await move(connection, FLOAT, "suspense", 5), UUID)
+        assert await move(connection, "suspense", "bank", 11) == Insufficient("suspense")
+        held = await ledger.hold(connection, "suspense", FLOAT, cedis(10), order=None, reason="test", at=AT)
+        assert isinstance(held, UUID)
+        await ledger.post(connection, held, reason="test", at=AT)
+        with pytest.raises(LookupError):
+            await ledger.void(connection, uuid4(), reason="test", at=AT)
+        # No account with a floor that others spend: nothing to ask.
+        await ledger.lock(connection, (), "GHS")
+    assert len(said) == 6
+    assert all(statement.startswith("SELECT ledger_") for statement in said)
     assert await unequal(engine) == []
