@@ -16,7 +16,7 @@ from ussd_app.groups.model import Group, Proposal, Refused, Round
 from ussd_app.groups.payouts import Asked
 from ussd_app.groups.proposals import Adopted
 from ussd_app.money import Money
-from ussd_app.store import Work
+from ussd_app.store import Look, Work
 from ussd_app.tables import orders, rounds
 from ussd_app.tables import proposals as proposals_table
 
@@ -152,7 +152,7 @@ class Susu:
         async with circle.store.work() as connection:
             await departures.remove(circle.groups, connection, await circle.group(self.group), member)
 
-    async def book_late(self, connection: Work, source: str, money: Money, order: UUID | None) -> None:
+    async def book_late(self, connection: Look, source: str, money: Money, order: UUID | None) -> None:
         """What had failed was paid after all: out of where it was to come from or, where that is gone, at our cost."""
         now = self.circle.clock.now()
         for debit in (source, ledger.RECEIVABLE):

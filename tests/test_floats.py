@@ -40,10 +40,12 @@ async def put(desk: Desk, amount: str, account: str = THERE) -> bool:
         return await floats.put(connection, account, Money.of(amount, "GHS"), note="bank 4711", at=desk.clock.now())
 
 
-async def send(desk: Desk, run: str = "run-1", recipient: Msisdn = AKUA, amount: str = "50") -> object:
+async def send(
+    desk: Desk, run: str = "run-1", recipient: Msisdn = AKUA, amount: str = "50", sender: Msisdn = AMA
+) -> object:
     """Ama sends Akua money."""
     return await send_money.place(
-        desk.orders, run=run, msisdn=AMA, sender_name="Ama", recipient=recipient, recipient_name="Akua",
+        desk.orders, run=run, msisdn=sender, sender_name="Ama", recipient=recipient, recipient_name="Akua",
         amount=Money.of(amount, "GHS"), language="en",
     )  # fmt: skip
 
@@ -106,6 +108,27 @@ async def test_what_open_orders_will_pay_out_is_not_promised_twice(desk: Desk) -
     await desk.run(600)
     assert await desk.order_states() == ["done"] * 3
     assert await desk.balance(THERE) == "20.00"
+
+
+async def send_each(desk: Desk, count: int) -> list[object]:
+    """As many people, each of whom sends Akua 50, all at once: one person's orders would wait for each other."""
+    people = [Msisdn(f"+2332400{number:05}") for number in range(count)]
+    return await asyncio.gather(*(send(desk, f"{desk.clock.seconds}-{who}", sender=who) for who in people))
+
+
+async def test_fifty_people_at_once_are_promised_what_is_there_for_ten(desk: Desk) -> None:
+    """Ten are placed, and none more while these are paid out: what is promised becomes what is on its way, once."""
+    await put(desk, "500")
+    desk.operator.states[Kind.COLLECTION] = Pending()
+    placed = await send_each(desk, 50)
+    assert sum(isinstance(each, Placed) for each in placed) == 10
+    assert placed.count(PayoutsPaused("Telecel")) == 40
+    await desk.run(60)
+    del desk.operator.states[Kind.COLLECTION]
+    _, placed = await asyncio.gather(desk.run(600), send_each(desk, 50))
+    assert placed == [PayoutsPaused("Telecel")] * 50
+    assert await desk.order_states() == ["done"] * 10
+    assert await desk.balance(THERE) == "0.00"
 
 
 async def test_what_failed_is_promised_no_more(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from ussd_app import ledger
 from ussd_app.clock import Clock
 from ussd_app.ledger import Insufficient, Sums
 from ussd_app.money import Money
-from ussd_app.store import Look, Store, Work
+from ussd_app.store import Look, Store
 from ussd_app.tables import accounts, transfers
 
 AT = datetime(2026, 3, 3, tzinfo=UTC)
@@ -28,12 +28,12 @@ def cedis(amount: int) -> Money:
     return Money.of(amount, "GHS")
 
 
-async def fund(connection: Work, account: str, amount: int) -> None:
+async def fund(connection: Look, account: str, amount: int) -> None:
     """Money from the float into an account of ours."""
     await ledger.move(connection, "float:x", account, cedis(amount), order=None, reason="fund", at=AT)
 
 
-async def hold(connection: Work, amount: int, debit: str = "suspense") -> UUID | Insufficient:
+async def hold(connection: Look, amount: int, debit: str = "suspense") -> UUID | Insufficient:
     """A pending payout."""
     return await ledger.hold(connection, debit, "float:x", cedis(amount), order=None, reason="out", at=AT)
 

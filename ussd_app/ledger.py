@@ -2,8 +2,9 @@
 
 Rows are never changed: a pending transfer is posted or voided once, by a further row.
 
-Sums are kept by a trigger (migrations/), which also locks both accounts in id order; a CHECK holds every floor. An
-account with a floor (what we owe: clearing, fees, suspense) never has more debits, pending ones included, than credits.
+A transfer is one call to the database (migrations/0010 says what it locks). Sums are kept by a trigger, in several rows
+where many orders share an account, and read as one; a CHECK holds every floor. An account with a floor (what we owe:
+clearing, fees, suspense) never has more debits, pending ones included, than credits.
 """
 
 from collections.abc import Iterable
@@ -11,16 +12,62 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from psycopg import IntegrityError
-from sqlalchemy import func, literal, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, Text, Uuid, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from ussd_app.money import Money
-from ussd_app.store import Look, Work
-from ussd_app.tables import accounts, transfers
+from ussd_app.store import Look, Statement, Work
+from ussd_app.tables import account_names, account_parts, accounts
+from ussd_app.tables.base import Moment
 
 FEES = "fees"
 RECEIVABLE = "receivable"
+
+n, p, a = account_names.c, account_parts.c, accounts.c
+NAMES, CURRENCY = bindparam("names", type_=ARRAY(Text)), bindparam("held_in", type_=Text)
+ID, KIND = bindparam("transfer", type_=Uuid), bindparam("kind", type_=Text)
+REASON, AT = bindparam("reason", type_=Text), bindparam("at", type_=Moment)
+
+TRANSFER = Statement(
+    select(
+        func.ledger_transfer(
+            ID,
+            KIND,
+            bindparam("debit", type_=Text),
+            bindparam("credit", type_=Text),
+            bindparam("amount", type_=BigInteger),
+            bindparam("currency", type_=Text),
+            bindparam("order", type_=Uuid),
+            REASON,
+            AT,
+        )
+    )
+)
+RESOLVE = Statement(select(func.ledger_resolve(ID, KIND, bindparam("pending", type_=Uuid), REASON, AT)))
+LOCK = Statement(
+    select(p.account)
+    .join(account_names, n.id == p.account)
+    .where(n.name == func.any(NAMES), n.currency == CURRENCY, ~n.spread)
+    .order_by(p.account)
+    .with_for_update(key_share=True, of=account_parts)
+)
+# Sorted names, so that no two commits wait for each other. By name: a float that nobody has used is promised as well.
+PROMISE = Statement(
+    text("""
+    SELECT pg_advisory_xact_lock(hashtextextended(name || ' ' || CAST(:held_in AS text), 3))
+    FROM unnest(CAST(:names AS text[])) AS name
+""")
+)
+SUMS = Statement(
+    select(a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending).where(
+        a.name == bindparam("name", type_=Text), a.currency == CURRENCY
+    )
+)
+IMBALANCE = Statement(
+    select(n.currency, (func.sum(p.debits_posted) - func.sum(p.credits_posted)).label("difference"))
+    .join(account_parts, p.account == n.id)
+    .group_by(n.currency)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,45 +100,61 @@ def clearing_account(order: UUID) -> str:
 
 
 async def hold(
-    connection: Work, debit: str, credit: str, money: Money, *, order: UUID | None, reason: str, at: datetime
+    work: Look, debit: str, credit: str, money: Money, *, order: UUID | None, reason: str, at: datetime
 ) -> UUID | Insufficient:
     """Reserve an amount: what is pending out can no longer be spent, what is pending in cannot yet be."""
-    return await _move(connection, "pending", debit, credit, money, order, reason, at)
+    return await _move(work, "pending", debit, credit, money, order, reason, at)
 
 
 async def move(
-    connection: Work, debit: str, credit: str, money: Money, *, order: UUID | None, reason: str, at: datetime
+    work: Look, debit: str, credit: str, money: Money, *, order: UUID | None, reason: str, at: datetime
 ) -> UUID | Insufficient:
     """Move an amount at once."""
-    return await _move(connection, "single", debit, credit, money, order, reason, at)
+    return await _move(work, "single", debit, credit, money, order, reason, at)
 
 
-async def post(connection: Work, pending: UUID, *, reason: str, at: datetime) -> None:
+async def post(work: Look, pending: UUID, *, reason: str, at: datetime) -> None:
     """Make a pending transfer final; a second resolution is an IntegrityError."""
-    await _resolve(connection, "post", pending, reason, at)
+    await _resolve(work, "post", pending, reason, at)
 
 
-async def void(connection: Work, pending: UUID, *, reason: str, at: datetime) -> None:
+async def void(work: Look, pending: UUID, *, reason: str, at: datetime) -> None:
     """Give a pending transfer up; a second resolution is an IntegrityError."""
-    await _resolve(connection, "void", pending, reason, at)
+    await _resolve(work, "void", pending, reason, at)
 
 
-async def lock(connection: Work, names: Iterable[str], currency: str) -> None:
-    """Lock accounts for what follows in this commit, in id order, so that no two commits wait for each other."""
-    wanted = select(accounts.c.id).where(accounts.c.name.in_(names), accounts.c.currency == currency)
-    await connection.execute(wanted.order_by(accounts.c.id).with_for_update(key_share=True))
+async def lock(work: Work, names: Iterable[str], currency: str) -> None:
+    """Lock accounts that this commit may spend, in id order, so that no two commits wait for each other.
+
+    Comes before the commit's first transfer. Spread accounts (floats, fees, receivable) are no part of it: an order's
+    transfers reach its own lane of them alone, and a commit waits for one lane at most (migrations/0010).
+    """
+    wanted = sorted(names)
+    if wanted:
+        await work.run(LOCK, names=wanted, held_in=currency)
 
 
-async def sums(connection: Look, account: str, currency: str) -> Sums:
+async def lock_promises(work: Work, floats: Iterable[str], currency: str) -> None:
+    """Let nobody else promise anything of these floats until the commit.
+
+    It comes after ``lock`` and before the commit's first transfer. Settling promises nothing and never waits for it.
+    """
+    await work.run(PROMISE, names=sorted(floats), held_in=currency)
+
+
+async def sums(look: Look, account: str, currency: str) -> Sums:
     """The sums of one account; all zero where it has never been used."""
-    a = accounts.c
-    wanted = select(a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending)
-    row = (await connection.execute(wanted.where(a.name == account, a.currency == currency))).one_or_none()
-    return Sums(*row) if row else Sums(0, 0, 0, 0)
+    row = await look.one(SUMS, name=account, held_in=currency)
+    return Sums(**row) if row else Sums(0, 0, 0, 0)
+
+
+async def imbalance(look: Look) -> dict[str, int]:
+    """Debits less credits over all accounts, by currency: zero everywhere, or the books are broken."""
+    return {row["currency"]: int(row["difference"]) for row in await look.all(IMBALANCE)}
 
 
 async def _move(
-    connection: Work,
+    work: Look,
     kind: str,
     debit: str,
     credit: str,
@@ -101,64 +164,13 @@ async def _move(
     at: datetime,
 ) -> UUID | Insufficient:
     transfer = uuid4()
-    values = {
-        "id": transfer,
-        "kind": kind,
-        "debit_account": await _account(connection, debit, money.currency),
-        "credit_account": await _account(connection, credit, money.currency),
-        "amount": money.minor,
-        "currency": money.currency,
-        "order_id": order,
-        "reason": reason,
-        "at": at,
-    }
-    try:
-        # A floor that holds must not cost the caller the rest of its transaction.
-        async with connection.savepoint():
-            await connection.execute(transfers.insert().values(values))
-    except IntegrityError as error:
-        if "ck_accounts_floor" in str(error):
-            return Insufficient(debit)
-        raise
-    return transfer
+    written = await work.value(
+        TRANSFER, transfer=transfer, kind=kind, debit=debit, credit=credit, amount=money.minor,
+        currency=money.currency, order=order, reason=reason, at=at,
+    )  # fmt: skip
+    return transfer if written else Insufficient(debit)
 
 
-async def _resolve(connection: Work, kind: str, pending: UUID, reason: str, at: datetime) -> None:
-    held = transfers.alias("held")
-    names = ["id", "kind", "debit_account", "credit_account", "amount", "currency", "pending_id", "order_id"]
-    row = select(
-        literal(uuid4(), transfers.c.id.type),
-        literal(kind),
-        held.c.debit_account,
-        held.c.credit_account,
-        held.c.amount,
-        held.c.currency,
-        held.c.id,
-        held.c.order_id,
-        literal(reason),
-        literal(at, transfers.c.at.type),
-    ).where(held.c.id == pending)
-    query = transfers.insert().from_select([*names, "reason", "at"], row).returning(transfers.c.id)
-    if (await connection.execute(query)).one_or_none() is None:
+async def _resolve(work: Look, kind: str, pending: UUID, reason: str, at: datetime) -> None:
+    if not await work.value(RESOLVE, transfer=uuid4(), kind=kind, pending=pending, reason=reason, at=at):
         raise LookupError(f"no transfer {pending}")
-
-
-async def _account(connection: Work, name: str, currency: str) -> int:
-    """The id of an account, opened at its first use."""
-    wanted = select(accounts.c.id).where(accounts.c.name == name, accounts.c.currency == currency)
-    found = (await connection.execute(wanted)).scalar_one_or_none()
-    if found is None:
-        floor = not name.startswith(("float:", "charges:", "cash:", RECEIVABLE))
-        await connection.execute(
-            insert(accounts).values(name=name, currency=currency, floor=floor).on_conflict_do_nothing()
-        )
-        found = (await connection.execute(wanted)).scalar_one()
-    return int(found)
-
-
-async def imbalance(connection: Look) -> dict[str, int]:
-    """Debits less credits over all accounts, by currency: zero everywhere, or the books are broken."""
-    query = select(
-        accounts.c.currency, func.sum(accounts.c.debits_posted) - func.sum(accounts.c.credits_posted)
-    ).group_by(accounts.c.currency)
-    return {currency: int(difference) for currency, difference in await connection.execute(query)}

@@ -26,11 +26,11 @@ async def measure(stage: Stage, seconds: float) -> Figure:
         nonlocal count
         while time.perf_counter() < until:
             at = datetime.now(UTC)
-            async with store.work() as connection:
-                held = await ledger.hold(connection, FLOAT, f"bench:{number}", ONE, order=None, reason="bench", at=at)
+            async with store.work() as work:
+                held = await ledger.hold(work, FLOAT, f"bench:{number}", ONE, order=None, reason="bench", at=at)
             if not isinstance(held, Insufficient):  # nor is it ever: a float has no floor
-                async with store.work() as connection:
-                    await ledger.post(connection, held, reason="bench", at=at)
+                async with store.work() as work:
+                    await ledger.post(work, held, reason="bench", at=at)
                 count += 2
 
     await asyncio.gather(*map(post, range(CONNECTIONS)))

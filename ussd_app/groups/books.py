@@ -20,7 +20,7 @@ from ussd_app import ledger
 from ussd_app.groups import Groups
 from ussd_app.money import Money
 from ussd_app.store import Look, Work
-from ussd_app.tables import accounts, groups, transfers
+from ussd_app.tables import account_names, accounts, groups, transfers
 
 FUND = "fund"
 COMMISSION = "commission"
@@ -62,7 +62,7 @@ async def lock(connection: Work, group: UUID) -> None:
 
 
 async def move(
-    desk: Groups, connection: Work, debit: str, credit: str, money: Money, reason: str, order: UUID | None
+    desk: Groups, connection: Look, debit: str, credit: str, money: Money, reason: str, order: UUID | None
 ) -> None:
     """Move an amount that is known to be there; an account that has less is a fault of ours, and raises."""
     if not money:
@@ -73,7 +73,7 @@ async def move(
 
 
 async def move_all(
-    desk: Groups, connection: Work, group: UUID, currency: str, debit: str, credit: str, reason: str
+    desk: Groups, connection: Look, group: UUID, currency: str, debit: str, credit: str, reason: str
 ) -> None:
     """Move all that one part can pay out to another, in wallet money and in cash."""
     for cash in (False, True):
@@ -83,8 +83,8 @@ async def move_all(
 
 async def has_paid(connection: Look, name: str, order: UUID) -> bool:
     """Whether an account has paid something of an order at once, as it does for what comes late."""
-    t, paid = transfers.c, accounts.c
-    query = select(t.id).join(accounts, paid.id == t.debit_account)
+    t, paid = transfers.c, account_names.c
+    query = select(t.id).join(account_names, paid.id == t.debit_account)
     query = query.where(t.order_id == order, t.kind == "single", paid.name == name)
     return (await connection.execute(query.limit(1))).first() is not None
 

@@ -122,7 +122,7 @@ async def kept(groups: Groups, connection: Work, group_id: UUID, member_id: UUID
         await kind.allot(groups, connection, group, member, cash=False)
 
 
-async def gather(groups: Groups, connection: Work, group: Group, member: Member) -> None:
+async def gather(groups: Groups, connection: Look, group: Group, member: Member) -> None:
     """Put all that is a leaver's own into one part, in the commit of their leaving."""
     for part in _parts(member)[1:]:
         own = books.member_part(member.id)

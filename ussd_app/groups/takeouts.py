@@ -138,7 +138,7 @@ async def _close(groups: Groups, connection: Work, out: TakeOut, run: str | None
     )
 
 
-async def _move(groups: Groups, connection: Work, out: TakeOut) -> None:
+async def _move(groups: Groups, connection: Look, out: TakeOut) -> None:
     for debit, credit, money, reason in await _ways(connection, out):
         await books.move(groups, connection, debit, credit, money, reason, out.order_id)
 

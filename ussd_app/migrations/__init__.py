@@ -6,9 +6,9 @@ from alembic import command
 from alembic.config import Config
 
 
-def upgrade(url: str) -> None:
-    """Bring the database at this SQLAlchemy URL to the newest shape; running it twice does nothing."""
-    command.upgrade(_config(url), "head")
+def upgrade(url: str, to: str = "head") -> None:
+    """Bring the database at this SQLAlchemy URL to the newest shape, or to an older one; twice does nothing."""
+    command.upgrade(_config(url), to)
 
 
 def _config(url: str) -> Config:

@@ -53,11 +53,12 @@ class Course:
         self.routes = routes
 
     async def lock_accounts(self, connection: Work, order: Order) -> None:
-        """Every account of ours that this order's settling may touch."""
+        """Every account with a floor that this order pays out of and that others spend too.
+
+        Its clearing account is none of them: whoever settles the order has locked the order.
+        """
         legs = [step.leg(order) for step in kind_named(order.kind).steps]
-        floats = {self.payments.float_account(leg.operator, kind) for leg in legs for kind in Kind}
-        spent = {leg.account for leg in legs if leg.account}
-        await ledger.lock(connection, {*floats, *spent, ledger.FEES, ledger.RECEIVABLE}, order.amount.currency)
+        await ledger.lock(connection, {leg.account for leg in legs if leg.account}, order.amount.currency)
 
     async def _advance(self, connection: Work, order: Order, change: Change) -> None:
         """What the order makes of a payment that has become final."""
@@ -125,7 +126,7 @@ class Course:
             await self.payments.book_late(connection, change.payment)
         await self._finish(connection, order, "undone", kind.undone(order))
 
-    async def _no_longer_owed(self, connection: Work, order: Order, money: Money, said: str) -> None:
+    async def _no_longer_owed(self, connection: Look, order: Order, money: Money, said: str) -> None:
         clearing, at = ledger.clearing_account(order.id), self.clock.now()
         await ledger.move(connection, clearing, ledger.RECEIVABLE, money, order=order.id, reason=said, at=at)
 

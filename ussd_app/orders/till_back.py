@@ -114,10 +114,8 @@ async def place(
         if seen and operator is None:
             return NotSentBack()
         if seen and operator:
-            # Before the deposit, and all at once: as whoever settles an order that sends one back.
-            floats = {orders.payments.float_account(operator.name, kind) for kind in Kind}
-            ours = {*floats, till.SUSPENSE, ledger.FEES, ledger.RECEIVABLE}
-            await ledger.lock(connection, ours, seen.amount.currency)
+            # Before the deposit, as whoever settles an order that sends one back.
+            await ledger.lock(connection, (till.SUSPENSE,), seen.amount.currency)
         found = await till.read(connection, deposit, msisdn, lock=True)
         copied = await earlier(connection, run)  # and it may have failed, and given the deposit up, since
         if copied or found is None or operator is None:

@@ -7,23 +7,41 @@ booked by ``ussd-app float``. What an operator says of its own balance is kept b
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Boolean, Text, and_, bindparam, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ussd_app import ledger, log
 from ussd_app.errors import ProviderError
 from ussd_app.money import Money
 from ussd_app.movement import Kind
-from ussd_app.operators import Operator
 from ussd_app.payments import Payments
 from ussd_app.payments.rows import Rows
 from ussd_app.store import Look, Work
-from ussd_app.tables import audit, float_balances, orders, payments
+from ussd_app.tables import accounts, audit, float_balances, orders, payments
 
 FUNDING = "funding"  # opposite the floats: what a treasurer has put there
 ALERT_EVERY = timedelta(hours=1)  # for one account
 SIDES = (Kind.COLLECTION, Kind.DISBURSEMENT)
 LOW, SHORT = "float low", "float short"
+
+a, o, p = accounts.c, orders.c, payments.c
+
+# What stands in a float and is not on its way out ...
+_STANDS = select(a.debits_posted - a.credits_posted - a.credits_pending).where(
+    a.name == bindparam("account", type_=Text), a.currency == bindparam("held_in", type_=Text)
+)
+# ... less what open orders that bring its operator nothing will pay out of it, and hold nothing of yet.
+_PROMISED = select(func.sum(o.amount)).where(
+    o.state == literal_column("'open'"),  # a literal, so that the indexes of open orders serve it
+    o.currency == bindparam("held_in", type_=Text),
+    o.details["recipient_operator"].astext == bindparam("operator", type_=Text),
+    ~and_(
+        o.details["sender_operator"].astext == bindparam("operator", type_=Text),
+        bindparam("one_float", type_=Boolean),
+    ),
+    ~select(p.id).where(p.order_id == o.id, p.kind == Kind.DISBURSEMENT).exists(),
+)
+FREE = select(func.coalesce(_STANDS.scalar_subquery(), 0) - func.coalesce(_PROMISED.scalar_subquery(), 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +66,15 @@ async def refuses(
 ) -> bool:
     """Whether a float cannot pay this beside all it has promised; ``fed`` is what the same order brings in first.
 
+    Nobody else promises anything of it meanwhile (``ledger.lock_promises``), but orders are settled: what they hold and
+    what they have promised is one statement's snapshot, so that a payout just begun counts once.
+
     Leaves an alert, at most one in ALERT_EVERY for an account, where it cannot, or is left with less than wanted.
     """
     account = desk.float_account(operator, Kind.DISBURSEMENT)
-    left = await available(connection, account, amount.currency) + fed - amount
-    left -= await _promised(connection, desk.operators[operator], amount.currency)
+    ours = {"account": account, "held_in": amount.currency, "operator": operator}
+    free = (await connection.execute(FREE, ours | {"one_float": desk.operators[operator].one_float})).scalar_one()
+    left = Money(int(free), amount.currency) + fed - amount
     # Where all money comes in and goes out through one account, an empty one has only paid out what it had.
     fills_itself = len(desk.operators) == 1 and desk.operators[operator].one_float
     if left.minor < (0 if fills_itself else alert_below.minor):
@@ -60,7 +82,7 @@ async def refuses(
     return left.minor < 0
 
 
-async def put(connection: Work, account: str, amount: Money, *, note: str, at: datetime) -> bool:
+async def put(connection: Look, account: str, amount: Money, *, note: str, at: datetime) -> bool:
     """Book what a treasurer has put into a float (below zero: has taken out); False where less was ever put there."""
     debit, credit = (account, FUNDING) if amount.minor > 0 else (FUNDING, account)
     money = Money(abs(amount.minor), amount.currency)
@@ -107,16 +129,6 @@ async def show(connection: Look, desk: Rows, currency: str) -> list[Float]:
         told_by = (Money(row.minor, currency), row.told_at) if row else (None, None)
         floats.append(Float(operator, account, held, *told_by))
     return floats
-
-
-async def _promised(connection: Look, operator: Operator, currency: str) -> Money:
-    """What open orders that bring it nothing will pay out of this operator's float, and hold nothing of yet."""
-    o, p = orders.c, payments.c
-    theirs = (o.state == "open") & (o.currency == currency) & (o.details["recipient_operator"].astext == operator.name)
-    begun = select(p.id).where(p.order_id == o.id, p.kind == Kind.DISBURSEMENT).exists()
-    fed = (o.details["sender_operator"].astext == operator.name) & operator.one_float
-    query = select(func.coalesce(func.sum(o.amount), 0)).where(theirs, ~fed, ~begun)
-    return Money(int((await connection.execute(query)).scalar_one()), currency)
 
 
 async def _alert(connection: Work, desk: Rows, what: str, account: str, left: Money) -> None:

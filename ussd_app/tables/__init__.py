@@ -15,6 +15,8 @@ from ussd_app.tables.groups import (
     votes,
 )
 from ussd_app.tables.money import (
+    account_names,
+    account_parts,
     accounts,
     callbacks,
     deposits,
@@ -30,6 +32,8 @@ from ussd_app.tables.promises import idempotency_keys, promises
 from ussd_app.tables.sms import message_attempts, messages, reports
 
 __all__ = [
+    "account_names",
+    "account_parts",
     "accounts",
     "audit",
     "callbacks",

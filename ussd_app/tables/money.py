@@ -10,10 +10,13 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
     Uuid,
+    column,
+    table,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -105,18 +108,28 @@ callbacks = Table(
     Index("ix_callbacks_external_id", "provider", "external_id"),
 )
 
-accounts = Table(
-    "accounts",
+account_names = Table(
+    "account_names",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("name", Text, nullable=False),  # float:<operator>, clearing:<order>, fees, suspense, receivable
     Column("currency", Text, nullable=False),
     Column("floor", Boolean, nullable=False),  # debits may not exceed credits
+    Column("spread", Boolean, nullable=False),  # many orders share it: its sums stand in a row for each lane
+    UniqueConstraint("name", "currency"),
+)
+
+# An account's sums are the sums of its rows here. Only the ledger's triggers write them (migrations/0010).
+account_parts = Table(
+    "account_parts",
+    metadata,
+    Column("account", BigInteger, ForeignKey("account_names.id"), primary_key=True, autoincrement=False),
+    Column("part", SmallInteger, primary_key=True, autoincrement=False),  # the lane; 0 of an account that is not spread
+    Column("floor", Boolean, nullable=False),  # as of the account: the rows' floors make the sum's
     Column("debits_posted", BigInteger, nullable=False, server_default="0"),
     Column("credits_posted", BigInteger, nullable=False, server_default="0"),
     Column("debits_pending", BigInteger, nullable=False, server_default="0"),
     Column("credits_pending", BigInteger, nullable=False, server_default="0"),
-    UniqueConstraint("name", "currency"),
     CheckConstraint(
         "debits_posted >= 0 AND credits_posted >= 0 AND debits_pending >= 0 AND credits_pending >= 0",
         name="no_negative_sum",
@@ -125,13 +138,26 @@ accounts = Table(
     CheckConstraint("NOT floor OR debits_posted + debits_pending <= credits_posted", name="floor"),
 )
 
+# The view that every reader of names and sums reads.
+accounts = table(
+    "accounts",
+    column("id", BigInteger),
+    column("name", Text),
+    column("currency", Text),
+    column("floor", Boolean),
+    column("debits_posted", BigInteger),
+    column("credits_posted", BigInteger),
+    column("debits_pending", BigInteger),
+    column("credits_pending", BigInteger),
+)
+
 transfers = Table(
     "transfers",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("kind", Text, nullable=False),  # single | pending | post | void
-    Column("debit_account", BigInteger, ForeignKey("accounts.id"), nullable=False),
-    Column("credit_account", BigInteger, ForeignKey("accounts.id"), nullable=False),
+    Column("debit_account", BigInteger, ForeignKey("account_names.id"), nullable=False),
+    Column("credit_account", BigInteger, ForeignKey("account_names.id"), nullable=False),
     Column("amount", BigInteger, nullable=False),  # minor units
     Column("currency", Text, nullable=False),
     Column("pending_id", Uuid, ForeignKey("transfers.id"), unique=True),  # of a post or void: resolved once
