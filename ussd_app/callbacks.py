@@ -2,15 +2,34 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Interval, Text, Uuid, bindparam, func, insert, or_, select, update
 
 from ussd_app.movement import CallbackNote, Failed
 from ussd_app.payments import SUCCESSES, Payments, claims, floats
-from ussd_app.store import Look, Row, Work
+from ussd_app.store import Look, Row, Statement, Work, named
 from ussd_app.tables import callbacks, payments
+from ussd_app.tables.base import Moment
 from ussd_app.till import Tills
 
 DEPOSIT = "deposit/"  # before the receipt of what was paid to our till: the answers to our questions about it
+
+
+p = payments.c
+PAYMENT, NOW = bindparam("payment", type_=Uuid), bindparam("now", type_=Moment)
+KEPT = named(callbacks, "provider", "path", "payment", "external_id", "content_type", "body", "received_at")
+KEEP = Statement(insert(callbacks).values(KEPT))
+NAMED = Statement(
+    select(p.id)
+    .where(p.operator == bindparam("provider", type_=Text), p.external_id == bindparam("external_id", type_=Text))
+    .limit(1)
+)
+UNNAMED = Statement(select(p.id).where(p.id == PAYMENT, p.external_id.is_(None)))
+CONFIRM = Statement(
+    update(payments)
+    .where(p.id == PAYMENT, p.state.not_in(SUCCESSES), or_(p.asked_at.is_(None), p.asked_at <= NOW))
+    .values(asked_at=func.greatest(NOW, func.coalesce(p.asked_at + bindparam("every", type_=Interval), NOW)))
+    .returning(p.asked_at)
+)
 
 
 class Callbacks:
@@ -28,7 +47,7 @@ class Callbacks:
                 "provider": provider, "path": path, "payment": note.reference, "external_id": note.external_id,
                 "content_type": content_type, "body": body, "received_at": self.payments.clock.now(),
             }  # fmt: skip
-            await connection.execute(callbacks.insert().values(values))
+            await connection.run(KEEP, **values)
             if path.startswith(DEPOSIT) and note.external_id:
                 await self.tills.confirmed(connection, provider, note.external_id, note.status)
             elif note.deposit:
@@ -50,31 +69,22 @@ class Callbacks:
             await self.payments.alert_once(connection, row["id"], claims.DENIED)
         await self.plan_confirm(connection, row["id"])
 
-    async def _named(self, connection: Look, provider: str, note: CallbackNote) -> UUID | None:
+    async def _named(self, look: Look, provider: str, note: CallbackNote) -> UUID | None:
         """The payment that a provider calls by an id of its own, once it has told us that id."""
         if not note.external_id:
             return None
-        query = select(payments.c.id).where(payments.c.operator == provider, payments.c.external_id == note.external_id)
-        return (await connection.execute(query.limit(1))).scalar_one_or_none()
+        found: UUID | None = await look.value(NAMED, provider=provider, external_id=note.external_id)
+        return found
 
-    async def _name(self, connection: Work, provider: str, reference: UUID, external_id: str | None) -> None:
+    async def _name(self, work: Work, provider: str, reference: UUID, external_id: str | None) -> None:
         """Learn the provider's own id where its answer was lost: without it some cannot even be asked."""
-        unnamed = select(payments.c.id).where(payments.c.id == reference, payments.c.external_id.is_(None))
-        if external_id and (await connection.execute(unnamed)).first():
-            await self.payments.name(connection, reference, provider, external_id)
+        if external_id and await work.value(UNNAMED, payment=reference):
+            await self.payments.name(work, reference, provider, external_id)
 
     async def plan_confirm(self, connection: Work, reference: UUID) -> None:
         """Plan a confirm, one in Schedule.ask_every for a payment at most; nothing for a reference nobody knows."""
         now = self.payments.clock.now()
-        due = func.greatest(now, func.coalesce(payments.c.asked_at + self.payments.schedule.ask_every, now))
-        planned = await connection.execute(
-            update(payments)
-            .where(payments.c.id == reference, payments.c.state.not_in(SUCCESSES))
-            .where(or_(payments.c.asked_at.is_(None), payments.c.asked_at <= now))
-            .values(asked_at=due)
-            .returning(payments.c.asked_at)
-        )
-        at = planned.scalar_one_or_none()
+        at = await connection.value(CONFIRM, payment=reference, now=now, every=self.payments.schedule.ask_every)
         if at is not None:
             await self.payments.jobs.defer(
                 connection, "payments.confirm", at=at if at > now else None, payment=str(reference)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from ussd_app import ledger, metrics
 from ussd_app.errors import Reason
@@ -20,12 +20,19 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.payments import claims, decisions, schedule
 from ussd_app.payments.decisions import Decision, Undecided
 from ussd_app.payments.life import SUCCESSES, Change, Finding, Refused, Unresolved
-from ussd_app.payments.rows import RECEIPT
+from ussd_app.payments.rows import EVENT_ROW, RECEIPT
 from ussd_app.payments.sending import Sending
-from ussd_app.store import Row, Work
+from ussd_app.store import Row, Statement, Work, named
 from ussd_app.tables import audit, payments
 
 __all__ = ["SUCCESSES", "Change", "Finding", "Payments"]
+
+
+CREATED = named(
+    payments, "id", "order_id", "step", "kind", "operator", "account", "msisdn", "item", "amount", "currency",
+    "refunds", "state", "label", "hold", "created_at",
+)  # fmt: skip
+CREATE = Statement(insert(payments).values(CREATED).add_cte(EVENT_ROW.cte("events")))
 
 
 class Payments(Sending):
@@ -65,8 +72,8 @@ class Payments(Sending):
             "amount": amount.minor, "currency": amount.currency, "refunds": refunds, "state": "created",
             "label": label, "hold": held, "created_at": now,
         }  # fmt: skip
-        await connection.execute(payments.insert().values(values))
-        await self._event(connection, payment, "created", {"step": step})
+        created = {"payment": payment, "now": now, "event": "created", "detail": {"step": step}}
+        await connection.run(CREATE, **values, **created)
         await self.jobs.defer(connection, "payments.submit", at=now + after if after else None, payment=str(payment))
         return None
 
@@ -202,11 +209,13 @@ class Payments(Sending):
     async def _fail(self, connection: Work, row: Row, status: Failed) -> Change | None:
         now = self.clock.now()
         reason = await claims.reason(connection, row, self.providers[row["operator"]], status.reason)
-        if not await self._set(connection, row, "fail", reason=reason, final_at=now):
+        looked_after = bool(row["attempts"])  # what has never left cannot succeed after all
+        values = {"reason": reason, "final_at": now, "checks": row["checks"] + looked_after}
+        if not await self._set(connection, row, "fail", **values):
             return None
         await ledger.void(connection, row["hold"], reason=f"{row['step']} {reason}", at=now)
-        if row["attempts"]:
-            await self._plan_check(connection, row, now + schedule.SECOND_LOOKS[0])
+        if looked_after:
+            await self._ask_at(connection, row["id"], values["checks"], now + schedule.SECOND_LOOKS[0])
         metrics.PAYMENTS.labels(row["operator"], row["kind"], reason).inc()
         return Change(row, "failed", reason)
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from random import Random
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import Text, Uuid, bindparam, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from ussd_app import ledger, log
 from ussd_app.breakers import Breakers
@@ -18,10 +20,43 @@ from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Operator
 from ussd_app.payments.life import Life
 from ussd_app.payments.schedule import Schedule
-from ussd_app.store import Look, Row, Store, Work
+from ussd_app.store import Look, Row, Statement, Store, Work, named
 from ussd_app.tables import audit, payment_events, payments
+from ussd_app.tables.base import Moment
 
 RECEIPT = "receipt"  # the item of a refund: of what it gives back, as it was known when the refund was made
+
+
+PAYMENT = bindparam("payment", type_=Uuid)
+_ONE = select(payments).where(payments.c.id == PAYMENT)
+FIND, LOCK = Statement(_ONE), Statement(_ONE.with_for_update())
+FIND_AT = Statement(_ONE.where(payments.c.operator == bindparam("provider", type_=Text)))
+EVENT_ROW = insert(payment_events).values(
+    payment_id=PAYMENT,
+    at=bindparam("now", type_=Moment),
+    event=bindparam("event", type_=Text),
+    detail=bindparam("detail", type_=JSONB),
+)
+EVENT = Statement(EVENT_ROW)
+_STEP = update(payments).where(payments.c.id == PAYMENT).add_cte(EVENT_ROW.cte("events"))
+# One statement for a step of the machine and its event, by what is written beside the state.
+STEPS: Mapping[tuple[str, ...], Statement] = {
+    names: Statement(_STEP.values(named(payments, "state", *names)))
+    for names in (
+        (),
+        ("submitted_at", "attempts", "doubtful", "checks"),
+        ("receipt", "final_at"),
+        ("reason", "final_at", "checks"),
+    )
+}
+CHECKS = Statement(update(payments).where(payments.c.id == PAYMENT).values(named(payments, "checks")))
+TOLD_BEFORE = Statement(
+    select(payment_events.c.id)
+    .where(payment_events.c.payment_id == PAYMENT, payment_events.c.event == "alert")
+    .where(payment_events.c.detail["what"].astext == bindparam("what", type_=Text))
+    .limit(1)
+)
+ALERT = Statement(insert(audit).values(event="alert", **named(audit, "at", "detail")))
 
 
 class Rows:
@@ -67,56 +102,56 @@ class Rows:
 
     async def alert(self, connection: Work, what: str, **detail: str) -> None:
         """Leave what a person must look at in the audit table and in the log."""
-        await connection.execute(
-            audit.insert().values(at=self.clock.now(), event="alert", detail={"what": what, **detail})
-        )
+        await connection.run(ALERT, at=self.clock.now(), detail={"what": what, **detail})
         log.get(__name__).error("alert", what=what, **detail)
 
     async def alert_once(self, connection: Work, payment: UUID, what: str, **detail: str) -> bool:
         """The same of a payment, once however often it is met; False where it has been told before."""
         await self._lock(connection, payment)
-        e = payment_events.c
-        before = select(e.id).where(e.payment_id == payment, e.event == "alert", e.detail["what"].astext == what)
-        if (await connection.execute(before.limit(1))).first():
+        if await connection.value(TOLD_BEFORE, payment=payment, what=what):
             return False
         await self._event(connection, payment, "alert", {"what": what})
         await self.alert(connection, what, payment=str(payment), **detail)
         return True
 
-    async def _plan_check(self, connection: Work, row: Row, at: datetime) -> None:
+    async def _plan_check(self, work: Work, row: Row, at: datetime) -> None:
+        """Have the operator asked at that moment, once more than so far."""
         number = row["checks"] + 1
-        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(checks=number))
-        await self.jobs.defer(connection, "payments.poll", at=at, payment=str(row["id"]), number=number)
+        await work.run(CHECKS, payment=row["id"], checks=number)
+        await self._ask_at(work, row["id"], number, at)
 
-    async def _set(self, connection: Work, row: Row, trigger: str, **values: object) -> bool:
+    async def _ask_at(self, work: Work, payment: UUID, number: int, at: datetime) -> None:
+        await self.jobs.defer(work, "payments.poll", at=at, payment=str(payment), number=number)
+
+    async def _set(self, work: Work, row: Row, trigger: str, **values: Any) -> bool:  # noqa: ANN401 - as columns are
         """Take a step of the machine, with its event; False where it is not legal from the row's state."""
         life = Life(row["state"])
         if not life.fire(trigger):
             return False
-        await connection.execute(update(payments).where(payments.c.id == row["id"]).values(state=life.state, **values))
-        await self._event(
-            connection, row["id"], trigger, {"reason": str(values["reason"])} if "reason" in values else {}
-        )
+        detail = {"reason": str(values["reason"])} if "reason" in values else {}
+        event = {"now": self.clock.now(), "event": trigger, "detail": detail}
+        await work.run(STEPS[tuple(values)], payment=row["id"], state=life.state, **values, **event)
         log.get(__name__).info(
             "payment", payment=str(row["id"]), order=str(row["order_id"]), step=row["step"], state=life.state
         )
         return True
 
-    async def _event(self, connection: Work, payment: UUID, event: str, detail: dict[str, str]) -> None:
-        values = {"payment_id": payment, "at": self.clock.now(), "event": event, "detail": detail}
-        await connection.execute(payment_events.insert().values(values))
+    async def _event(self, work: Work, payment: UUID, event: str, detail: dict[str, str]) -> None:
+        await work.run(EVENT, payment=payment, now=self.clock.now(), event=event, detail=detail)
 
-    async def _row(self, connection: Look, payment: UUID) -> Row | None:
-        return (await connection.execute(select(payments).where(payments.c.id == payment))).mappings().one_or_none()
+    async def _row(self, look: Look, payment: UUID) -> Row | None:
+        return await look.one(FIND, payment=payment)
 
-    async def find(self, connection: Look, provider: str, payment: UUID) -> Row | None:
+    async def find(self, look: Look, provider: str, payment: UUID) -> Row | None:
         """A payment of that provider's; None where it has none of this id."""
-        query = select(payments).where(payments.c.id == payment, payments.c.operator == provider)
-        return (await connection.execute(query)).mappings().one_or_none()
+        return await look.one(FIND_AT, payment=payment, provider=provider)
 
-    async def _lock(self, connection: Work, payment: UUID) -> Row:
-        query = select(payments).where(payments.c.id == payment).with_for_update()
-        return (await connection.execute(query)).mappings().one()
+    async def _lock(self, work: Work, payment: UUID) -> Row:
+        """A payment, which only this commit changes from now on; LookupError where there is none."""
+        row = await work.one(LOCK, payment=payment)
+        if row is None:
+            raise LookupError(f"no payment {payment}")
+        return row
 
     def _request(self, row: Row) -> Request:
         return Request(

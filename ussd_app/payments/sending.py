@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import Text, bindparam, select, update
 
 from ussd_app import log
 from ussd_app.breakers import Resting
@@ -11,9 +11,23 @@ from ussd_app.http import RETRY_SECONDS
 from ussd_app.movement import Kind, Pending, Status
 from ussd_app.payments import schedule
 from ussd_app.payments.life import Finding, Refused
-from ussd_app.payments.rows import Rows
-from ussd_app.store import Row, Work
+from ussd_app.payments.rows import PAYMENT, Rows
+from ussd_app.store import Row, Statement, Work, named
 from ussd_app.tables import payments
+
+_OTHERS = payments.alias()
+_ANOTHERS = select(_OTHERS.c.id).where(
+    _OTHERS.c.operator == bindparam("provider", type_=Text),
+    _OTHERS.c.external_id == bindparam("external_id", type_=Text),
+    _OTHERS.c.id != PAYMENT,
+)
+NAME = Statement(
+    update(payments)
+    .where(payments.c.id == PAYMENT, payments.c.operator == bindparam("provider", type_=Text), ~_ANOTHERS.exists())
+    .values(external_id=bindparam("external_id", type_=Text))
+)
+DOUBT = Statement(update(payments).where(payments.c.id == PAYMENT).values(doubtful=True))
+TRIES = Statement(update(payments).where(payments.c.id == PAYMENT).values(named(payments, "tries")))
 
 
 class Sending(Rows):
@@ -61,12 +75,16 @@ class Sending(Rows):
             again = row["state"] == "sent"  # its worker died in the call, or it had no answer
             if again and row["kind"] not in self.providers[row["operator"]].deduplicates:
                 return None  # it may have been taken: the polling finds out
-            values = {"attempts": row["attempts"] + 1, "doubtful": row["doubtful"] or again}
-            await self._set(connection, row, "send", submitted_at=row["submitted_at"] or now, **values)
-            if not row["attempts"]:
-                await self._plan_check(connection, row, now + self.schedule.first_check)
+            first = not row["attempts"]
+            values = {
+                "submitted_at": row["submitted_at"] or now, "attempts": row["attempts"] + 1,
+                "doubtful": row["doubtful"] or again, "checks": row["checks"] + first,
+            }  # fmt: skip
+            await self._set(connection, row, "send", **values)
+            if first:
+                await self._ask_at(connection, payment, values["checks"], now + self.schedule.first_check)
             self.clock.point(f"{row['kind']}.send.in_commit")
-            return await self._lock(connection, payment)
+            return {**row, **values, "state": "sent"}
 
     async def _submit(self, row: Row) -> Finding | None:
         """Ask, and classify the answer."""
@@ -104,12 +122,9 @@ class Sending(Rows):
             self.clock.point(f"{row['kind']}.accept.in_commit")
         self.clock.point(f"{row['kind']}.accept.after_commit")
 
-    async def name(self, connection: Work, payment: UUID, provider: str, external_id: str) -> bool:
+    async def name(self, work: Work, payment: UUID, provider: str, external_id: str) -> bool:
         """Learn the provider's own id of a payment; False where another one has it: what moved once pays for one."""
-        p, others = payments.c, payments.alias()
-        same = (others.c.operator == provider) & (others.c.external_id == external_id) & (others.c.id != payment)
-        own = update(payments).where(p.id == payment, p.operator == provider, ~select(others.c.id).where(same).exists())
-        return (await connection.execute(own.values(external_id=external_id).returning(p.id))).first() is not None
+        return bool(await work.run(NAME, payment=payment, provider=provider, external_id=external_id))
 
     async def _not_taken(self, sent: Row, error: Throttled) -> Finding | None:
         """Try again as often and as long as its kind may, then fail it if the operator knows nothing of it."""
@@ -132,7 +147,7 @@ class Sending(Rows):
     async def _doubt(self, payment: UUID, error: Unknown) -> None:
         async with self.store.work() as connection:
             row = await self._lock(connection, payment)
-            await connection.execute(update(payments).where(payments.c.id == payment).values(doubtful=True))
+            await connection.run(DOUBT, payment=payment)
             await self._event(connection, payment, "unknown", {"detail": error.detail})
             deduplicated = row["kind"] in self.providers[row["operator"]].deduplicates
             if row["state"] == "sent" and deduplicated and error.outage:
@@ -150,7 +165,7 @@ class Sending(Rows):
         tries = row["tries"]
         if not isinstance(error, Resting):
             tries += 1
-            await connection.execute(update(payments).where(payments.c.id == row["id"]).values(tries=tries))
+            await connection.run(TRIES, payment=row["id"], tries=tries)
         now = self.clock.now()
         doubtful, age = row["doubtful"] or isinstance(error, Unknown), now - row["created_at"]
         wait = schedule.next_try(row["kind"], tries, age, error, self.random, doubtful=doubtful)

@@ -18,9 +18,9 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from ussd_app.clock import Clock
 from ussd_app.store.lines import Line, Lines
-from ussd_app.store.statements import Statement
+from ussd_app.store.statements import Statement, named
 
-__all__ = ["Look", "Row", "Statement", "Store", "Work"]
+__all__ = ["Look", "Row", "Statement", "Store", "Work", "named"]
 
 CONNECTIONS = 20  # of one process
 SAVEPOINT = "s"  # one name for all: an inner one hides the outer, and is released before it

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ClauseElement, Executable
+from sqlalchemy import BindParameter, ClauseElement, Executable, Table, bindparam
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -35,3 +35,8 @@ class Statement:
         for name, processor in self._processors:
             values[name] = processor(values[name])
         return values
+
+
+def named(table: Table, *columns: str) -> dict[str, BindParameter[Any]]:
+    """The values of an insert or update that are given whenever it is sent, each by the name of its column."""
+    return {name: bindparam(name, type_=table.c[name].type) for name in columns}
