@@ -12,10 +12,19 @@ from datetime import datetime
 
 from sqlalchemy.dialects.postgresql import insert
 
-from ussd_app.store import Work
+from ussd_app.store import Statement, Work, named
 from ussd_app.tables import idempotency_keys
 
 USED, VOID = "used", "void"
+
+_KEY = insert(idempotency_keys).values(named(idempotency_keys, "key", "at"))
+# An update that changes nothing waits for whoever writes the key, and tells what they have made of it.
+USE = Statement(
+    _KEY.values(state=USED)
+    .on_conflict_do_update(index_elements=["key"], set_={"state": idempotency_keys.c.state})
+    .returning(idempotency_keys.c.state)
+)
+DECLARE_VOID = Statement(_KEY.values(state=VOID).on_conflict_do_nothing().returning(idempotency_keys.c.key))
 
 # Of the action that runs in this task; empty in jobs and wherever else nobody waits for a screen.
 _current: ContextVar[str] = ContextVar("idempotency_key", default="")
@@ -35,19 +44,15 @@ def under(key: str) -> Iterator[None]:
         _current.reset(before)
 
 
-async def use(connection: Work, at: datetime) -> None:
+async def use(work: Work, at: datetime) -> None:
     """Mark the current key, if there is one, as used, in the commit of its effect; raises Void."""
     key = _current.get()
     if not key:
         return
-    used = insert(idempotency_keys).values(key=key, state=USED, at=at)
-    # An update that changes nothing waits for whoever writes the key, and tells what they have made of it.
-    known = used.on_conflict_do_update(index_elements=["key"], set_={"state": idempotency_keys.c.state})
-    if (await connection.execute(known.returning(idempotency_keys.c.state))).scalar_one() == VOID:
+    if await work.value(USE, key=key, at=at) == VOID:
         raise Void(key)
 
 
-async def void(connection: Work, key: str, at: datetime) -> bool:
+async def void(work: Work, key: str, at: datetime) -> bool:
     """Declare a key void; False where it was used before, or void. Waits for a commit under way that uses it."""
-    declared = insert(idempotency_keys).values(key=key, state=VOID, at=at).on_conflict_do_nothing()
-    return (await connection.execute(declared.returning(idempotency_keys.c.key))).first() is not None
+    return await work.value(DECLARE_VOID, key=key, at=at) is not None

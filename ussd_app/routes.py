@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ussd_app import networks
@@ -18,7 +18,7 @@ from ussd_app.errors import Reason
 from ussd_app.movement import Kind
 from ussd_app.msisdn import Msisdn
 from ussd_app.operators import Operator
-from ussd_app.store import Look, Row, Store, Work
+from ussd_app.store import Look, Row, Statement, Store, Work, named
 from ussd_app.tables import routes
 
 FRESH = timedelta(days=180)
@@ -26,6 +26,28 @@ NEWS = timedelta(days=1)  # between two notes that a number is still where it wa
 NOT_FOUND = "not_found"  # the source of a row that says where a number is not
 
 Source = Literal["network", "chosen", "staff", "paid"]
+
+
+r = routes.c
+SEEN = insert(routes).values(named(routes, "msisdn", "operator", "source", "at"))
+NEW = {name: SEEN.excluded[name] for name in ("operator", "source", "at")}
+DAY_BEFORE, LONG_BEFORE = bindparam("a_day_before", type_=r.at.type), bindparam("long_before", type_=r.at.type)
+KNOWN = Statement(
+    select(r.operator, r.source).where(
+        r.msisdn == bindparam("msisdn", type_=r.msisdn.type), r.at > bindparam("since", type_=r.at.type)
+    )
+)
+_NEWS = (r.at <= NEW["at"]) & ((r.operator != NEW["operator"]) | (r.source == NOT_FOUND) | (r.at < DAY_BEFORE))
+
+
+def _learn(where: ColumnElement[bool]) -> Statement:
+    """Write what was seen, unless what is known says more."""
+    return Statement(SEEN.on_conflict_do_update(index_elements=["msisdn"], set_=NEW, where=where))
+
+
+LEARN_OF_SESSION = _learn(_NEWS)
+LEARN = _learn(_NEWS & ((r.source != "network") | (r.at <= LONG_BEFORE)))
+REFUTE = _learn((r.operator == NEW["operator"]) | (r.source == NOT_FOUND) | (r.at <= LONG_BEFORE))
 
 
 class Routes:
@@ -41,7 +63,7 @@ class Routes:
         async with self.store.look() as connection:
             return await self.serving(connection, msisdn, network)
 
-    async def serving(self, connection: Look, msisdn: Msisdn, network: str | None = None) -> Operator | None:
+    async def serving(self, look: Look, msisdn: Msisdn, network: str | None = None) -> Operator | None:
         """The operator that serves a number; ``network`` is what the number's own session says, and beats all else."""
         carrier = self._told(msisdn, network)
         if carrier:
@@ -49,11 +71,9 @@ class Routes:
         ours = self.of_country(msisdn)
         if not ours:
             return None
-        fresh = routes.c.at > self.clock.now() - FRESH
-        query = select(routes.c.operator, routes.c.source).where(routes.c.msisdn == msisdn, fresh)
-        row = (await connection.execute(query)).one_or_none()
-        known = ours.get(row.operator) if row else None
-        if row and known and row.source != NOT_FOUND:
+        row = await look.one(KNOWN, msisdn=msisdn, since=self.clock.now() - FRESH)
+        known = ours.get(row["operator"]) if row else None
+        if row and known and row["source"] != NOT_FOUND:
             return known
         allocated = self._of(msisdn, msisdn.network)
         if allocated and allocated is known:  # which says it is not on its network
@@ -83,25 +103,22 @@ class Routes:
             await self.refute(connection, msisdn, operator)
 
     async def learn(
-        self, connection: Work, msisdn: Msisdn, operator: str, source: Source, at: datetime | None = None
+        self, work: Work, msisdn: Msisdn, operator: str, source: Source, at: datetime | None = None
     ) -> None:
         """A number is served by this operator, as of ``at`` or now."""
         at = at or self.clock.now()
-        known, row = routes.c, {"operator": operator, "source": source, "at": at}
-        other = (known.operator != operator) | (known.source == NOT_FOUND)
-        news = (known.at <= at) & (other | (known.at < at - NEWS))
-        if source != "network":  # strangers choose and pay; only their own session can say that somebody has moved
-            news &= (known.source != "network") | (known.at <= at - FRESH)
-        given = insert(routes).values(msisdn=msisdn, **row)
-        await connection.execute(given.on_conflict_do_update(index_elements=["msisdn"], set_=row, where=news))
+        # Strangers choose and pay; only their own session can say that somebody has moved.
+        words = {"msisdn": msisdn, "operator": operator, "source": source, "at": at, "a_day_before": at - NEWS}
+        if source == "network":
+            await work.run(LEARN_OF_SESSION, **words)
+        else:
+            await work.run(LEARN, **words, long_before=at - FRESH)
 
-    async def refute(self, connection: Work, msisdn: Msisdn, operator: str) -> None:
+    async def refute(self, work: Work, msisdn: Msisdn, operator: str) -> None:
         """A number is not on this operator's network: what said so is forgotten, and its digits are not believed."""
         now = self.clock.now()
-        known, row = routes.c, {"operator": operator, "source": NOT_FOUND, "at": now}
-        said_so = (known.operator == operator) | (known.source == NOT_FOUND) | (known.at <= now - FRESH)
-        given = insert(routes).values(msisdn=msisdn, **row)
-        await connection.execute(given.on_conflict_do_update(index_elements=["msisdn"], set_=row, where=said_so))
+        words = {"msisdn": msisdn, "operator": operator, "source": NOT_FOUND, "at": now}
+        await work.run(REFUTE, **words, long_before=now - FRESH)
 
     def _told(self, msisdn: Msisdn, network: str | None) -> str | None:
         """The network an aggregator means; a code of another country, or one nobody knows, says nothing."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Unpack
 from uuid import UUID, uuid4
 
-from sqlalchemy import select, text
+from sqlalchemy import Text, Uuid, bindparam, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from ussd_app import codes, idempotency
@@ -42,13 +42,31 @@ from ussd_app.orders.model import (
 from ussd_app.payments import Change, Finding
 from ussd_app.payments.decisions import Decision, Undecided
 from ussd_app.payments.life import FINAL
-from ussd_app.store import Work
+from ussd_app.store import Statement, Work, named
 from ussd_app.tables import audit, orders, payments
 
 __all__ = [
     "Leg", "LimitReached", "Movement", "Order", "OrderKind", "Orders", "Placed", "PlacedSlowly", "Receipt", "Repeated",
     "Short", "Standing", "Step", "TooFast", "Wanted",
 ]  # fmt: skip
+
+
+ONE_AT_A_TIME = Statement(text("SELECT pg_advisory_xact_lock(hashtextextended(:who, 1))"))
+OF_RUN = Statement(select(orders.c.code, orders.c.digest).where(orders.c.run == bindparam("run", type_=Text)))
+# Rows that only name the order may still be written: who holds a group may have to (contributions.release).
+LOCK_OF_PAYMENT = Statement(
+    select(orders)
+    .where(
+        orders.c.id
+        == select(payments.c.order_id).where(payments.c.id == bindparam("payment", type_=Uuid)).scalar_subquery()
+    )
+    .with_for_update(key_share=True)
+)
+ASKED = named(
+    orders, "id", "run", "digest", "code", "kind", "state", "msisdn", "recipient", "language", "amount", "fee",
+    "currency", "group_id", "details", "created_at",
+)  # fmt: skip
+INSERT = Statement(insert(orders).values(ASKED).on_conflict_do_nothing(index_elements=["code"]).returning(orders))
 
 
 class Orders(Course):
@@ -91,8 +109,7 @@ class Orders(Course):
         limited = kind_named(kind).limited
         if limited:
             # One person's orders are placed one at a time, so that two phones of theirs cannot both pass a limit.
-            who = {"who": asked["msisdn"]}
-            await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:who, 1))"), who)
+            await connection.run(ONE_AT_A_TIME, who=asked["msisdn"])
         placed = await self._placed(connection, values)
         if placed:
             return placed
@@ -176,10 +193,9 @@ class Orders(Course):
     async def _locked(self, connection: Work, payment: UUID) -> Order:
         """The order of a payment, with all that its settling may touch."""
         # Order before payment, always: two jobs of one order wait here, not for each other.
-        of = select(payments.c.order_id).where(payments.c.id == payment).scalar_subquery()
-        # Rows that only name the order may still be written: who holds a group may have to (contributions.release).
-        locked = select(orders).where(orders.c.id == of).with_for_update(key_share=True)
-        row = (await connection.execute(locked)).mappings().one()
+        row = await connection.one(LOCK_OF_PAYMENT, payment=payment)
+        if row is None:
+            raise LookupError(f"no payment {payment}")
         order = order_of(row)
         if order.group:
             await books.lock(connection, order.group)
@@ -193,13 +209,12 @@ class Orders(Course):
         await self._advance(connection, order, change)
 
     async def _placed(self, connection: Work, values: dict[str, Any]) -> Placed | None:
-        query = select(orders.c.code, orders.c.digest).where(orders.c.run == values["run"])
-        row = (await connection.execute(query)).one_or_none()
+        row = await connection.one(OF_RUN, run=values["run"])
         if row is None:
             return None
-        if row.digest != _digest(values):
-            await self.payments.alert(connection, "one run placed twice with other words", code=row.code)
-        return Placed(row.code)
+        if row["digest"] != _digest(values):
+            await self.payments.alert(connection, "one run placed twice with other words", code=row["code"])
+        return Placed(row["code"])
 
     async def _place(self, connection: Work, values: dict[str, Any]) -> Placed | Short:
         now = self.clock.now()
@@ -222,16 +237,11 @@ class Orders(Course):
         self.clock.point("place.in_commit")
         return Placed(order.code)
 
-    async def _insert(self, connection: Work, values: dict[str, Any]) -> Order:
+    async def _insert(self, work: Work, values: dict[str, Any]) -> Order:
         """The row under a code nobody has yet."""
-        await idempotency.use(connection, values["created_at"])
+        await idempotency.use(work, values["created_at"])
         while True:
-            query = (
-                insert(orders)
-                .values(**values, code=codes.new(self.random))
-                .on_conflict_do_nothing(index_elements=["code"])
-            )
-            row = (await connection.execute(query.returning(orders))).mappings().one_or_none()
+            row = await work.one(INSERT, **values, code=codes.new(self.random))
             if row:
                 return order_of(row)
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 from random import Random
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Text, Uuid, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from ussd_app import ledger
 from ussd_app.clock import Clock
@@ -20,13 +21,37 @@ from ussd_app.orders.model import Order, OrderKind, Receipt, Settling, kind_name
 from ussd_app.payments import SUCCESSES, Change, Payments
 from ussd_app.payments.life import FINAL
 from ussd_app.routes import Routes
-from ussd_app.store import Look, Store, Work
+from ussd_app.store import Look, Statement, Store, Work, named
 from ussd_app.tables import orders, payments, subscribers
 
 HANDED_ON = frozenset({Kind.DISBURSEMENT, Kind.DELIVERY})
 UNDO = "undo:"  # an undo's step is named after the step it undoes
 # After this long whoever's money is still being handed on, or back, is told so.
 DELAY = timedelta(minutes=1)
+
+
+p = payments.c
+ORDER = bindparam("order", type_=Uuid)
+LOCK = Statement(select(orders).where(orders.c.id == ORDER).with_for_update(key_share=True))
+STATE = Statement(update(orders).where(orders.c.id == ORDER).values(named(orders, "state", "finished_at")))
+STEP = Statement(select(p.kind, p.state).where(p.order_id == ORDER, p.step == bindparam("step", type_=Text)))
+LAST_REFUND = Statement(
+    select(p.state).where(p.order_id == ORDER, p.kind == Kind.REFUND).order_by(p.created_at.desc()).limit(1)
+)
+HAS = Statement(
+    select(p.id)
+    .where(p.order_id == ORDER, p.state == bindparam("state", type_=Text))
+    .where(p.kind == func.any(bindparam("kinds", type_=ARRAY(Text))))
+    .limit(1)
+)
+_REFUND = payments.alias()
+_REFUNDED = select(func.count()).where(_REFUND.c.refunds == p.id).scalar_subquery()
+COLLECTED = Statement(  # and how often it was to go back before
+    select(payments, _REFUNDED.label("refunded")).where(
+        p.order_id == ORDER, p.kind == Kind.COLLECTION, p.state.in_(SUCCESSES)
+    )
+)
+LANGUAGE = Statement(select(subscribers.c.language).where(subscribers.c.msisdn == bindparam("msisdn", type_=Text)))
 
 
 class Course:
@@ -130,36 +155,19 @@ class Course:
         clearing, at = ledger.clearing_account(order.id), self.clock.now()
         await ledger.move(connection, clearing, ledger.RECEIVABLE, money, order=order.id, reason=said, at=at)
 
-    async def refund_failed(self, connection: Look, order: UUID) -> bool:
+    async def refund_failed(self, look: Look, order: UUID) -> bool:
         """Whether what was collected was to go back, and the last try at it has failed."""
-        p = payments.c
-        query = select(p.state).where(p.order_id == order, p.kind == Kind.REFUND).order_by(p.created_at.desc())
-        return (await connection.execute(query.limit(1))).scalar_one_or_none() == "failed"
+        return bool(await look.value(LAST_REFUND, order=order) == "failed")
 
-    async def _has(self, connection: Look, order: Order, kinds: Collection[Kind], state: str) -> bool:
+    async def _has(self, look: Look, order: Order, kinds: Collection[Kind], state: str) -> bool:
         """Whether a payment of these kinds has come to this for the order."""
-        p = payments.c
-        query = select(p.id).where(p.order_id == order.id, p.kind.in_(kinds), p.state == state).limit(1)
-        return (await connection.execute(query)).first() is not None
+        return await look.value(HAS, order=order.id, kinds=list(kinds), state=state) is not None
 
     async def _undo(self, connection: Work, order: Order) -> None:
         """Give back what was collected, or close the order where nothing was."""
-        collected = (
-            (
-                await connection.execute(
-                    select(payments).where(
-                        payments.c.order_id == order.id,
-                        payments.c.kind == Kind.COLLECTION,
-                        payments.c.state.in_(SUCCESSES),
-                    )
-                )
-            )
-            .mappings()
-            .all()
-        )
+        collected = await connection.all(COLLECTED, order=order.id)
         for row in collected:
-            earlier = select(func.count()).where(payments.c.refunds == row["id"])
-            tries = (await connection.execute(earlier)).scalar_one()
+            tries = row["refunded"]
             step = f"{UNDO}{row['step']}{f':{tries + 1}' if tries else ''}"
             short = await self.payments.create(
                 connection,
@@ -212,14 +220,13 @@ class Course:
         """Job: tell whose money it is that it is on its way, where this step is not over; once an order."""
         async with self.store.work() as connection:
             # Whoever settles the step holds the order, so that this is never said after how it ended.
-            locked = select(orders).where(orders.c.id == order_id).with_for_update(key_share=True)
-            order = order_of((await connection.execute(locked)).mappings().one())
-            asked = select(payments.c.kind, payments.c.state).where(
-                payments.c.order_id == order_id, payments.c.step == step
-            )
-            payment = (await connection.execute(asked)).one()
-            if order.state in {"open", "undoing"} and payment.state not in {*FINAL, "parked"}:
-                receipts = kind_named(order.kind).delayed(order, Kind(payment.kind))
+            row = await connection.one(LOCK, order=order_id)
+            payment = await connection.one(STEP, order=order_id, step=step)
+            if row is None or payment is None:
+                raise LookupError(f"no step {step} of an order {order_id}")
+            order = order_of(row)
+            if order.state in {"open", "undoing"} and payment["state"] not in {*FINAL, "parked"}:
+                receipts = kind_named(order.kind).delayed(order, Kind(payment["kind"]))
                 await self._tell(connection, order, receipts, event="delayed")
             self.clock.point("delay.in_commit")
         self.clock.point("delay.after_commit")
@@ -245,9 +252,9 @@ class Course:
         if isinstance(kind, Settling):
             await kind.settled(self, connection, order, state)
 
-    async def _state(self, connection: Work, order: Order, state: str) -> None:
-        values = {"state": state, "finished_at": None if state in {"open", "undoing"} else self.clock.now()}
-        await connection.execute(update(orders).where(orders.c.id == order.id).values(values))
+    async def _state(self, work: Work, order: Order, state: str) -> None:
+        finished_at = None if state in {"open", "undoing"} else self.clock.now()
+        await work.run(STATE, order=order.id, state=state, finished_at=finished_at)
 
     async def _tell(
         self,
@@ -272,10 +279,10 @@ class Course:
                 order_id=order.id,
             )
 
-    async def _language(self, connection: Look, msisdn: Msisdn) -> str | None:
+    async def _language(self, look: Look, msisdn: Msisdn) -> str | None:
         """What somebody we know reads."""
-        query = select(subscribers.c.language).where(subscribers.c.msisdn == msisdn)
-        return (await connection.execute(query)).scalar_one_or_none()
+        language: str | None = await look.value(LANGUAGE, msisdn=msisdn)
+        return language
 
 
 def _waits(order: Order, kind: OrderKind, change: Change) -> bool:
