@@ -129,9 +129,9 @@ def database(stores: embedded.Stores, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def store(database: str) -> AsyncIterator[Store]:
-    """An store on this test's own database."""
-    store = Store(database, Clock())
+async def store(database: str, clock: FakeClock) -> AsyncIterator[Store]:
+    """A store on this test's own database."""
+    store = Store(database, clock)
     yield store
     await store.close()
 

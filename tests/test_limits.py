@@ -122,7 +122,7 @@ async def test_what_a_group_pays_out_is_nobodys_own_payment(desk: Desk) -> None:
 
 async def test_limits_hold_from_two_engines_at_once(desk: Desk, database: str, clock: FakeClock) -> None:
     """Forty payments to forty new people through two pools: ten are placed, whoever comes first."""
-    other = Store(database, Clock())
+    other = Store(database, clock)
     async with open_desk(other, database, clock) as second:
         desks = [desk, second]
         placed = await asyncio.gather(*(pay(desks[number % 2], somebody(number)) for number in range(40)))

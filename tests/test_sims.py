@@ -12,7 +12,6 @@ from desk import AMA, KOFI, Outbox
 from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
-from ussd_app.clock import Clock
 from ussd_app.errors import PAGE, ProviderError, Reason, Rejected, Throttled, Unknown
 from ussd_app.insights import SimAnswer
 from ussd_app.jobs import Jobs
@@ -141,7 +140,7 @@ async def test_whoever_is_not_registered_has_no_sim_to_remember(sims: Sims) -> N
 async def test_two_hops_at_once_see_one_change(sims: Sims, database: str, clock: FakeClock) -> None:
     """Exactly one is told to raise the alarm, whichever process it runs in."""
     await sims.seen(AMA, OLD)
-    other = Store(database, Clock())
+    other = Store(database, clock)
     guards = [sims, Sims(other, sims.jobs, None, clock, KEYS)]
     told = await asyncio.gather(*(guards[number % 2].seen(AMA, NEW) for number in range(20)))
     await other.close()

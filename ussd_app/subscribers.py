@@ -112,6 +112,8 @@ PERSON = (
     .limit(1)
 )
 FIND = Statement(PERSON)
+_MSISDN = bindparam("msisdn", type_=subscribers.c.msisdn.type)
+HAS_PIN = Statement(select(subscribers.c.pin_hash.is_not(None)).where(subscribers.c.msisdn == _MSISDN))
 
 
 class Subscribers:
@@ -263,11 +265,9 @@ class Subscribers:
         return hmac.digest(key, pin.encode(), "sha256")
 
 
-async def level_of(connection: Look, msisdn: Msisdn) -> Level:
+async def level_of(look: Look, msisdn: Msisdn) -> Level:
     """How well we know a person; somebody who never registered is known no better than by their number."""
-    query = select(subscribers.c.pin_hash.is_not(None)).where(subscribers.c.msisdn == msisdn)
-    secured = (await connection.execute(query)).scalar_one_or_none()
-    return Level.SECURED if secured else Level.REGISTERED
+    return Level.SECURED if await look.value(HAS_PIN, msisdn=msisdn) else Level.REGISTERED
 
 
 def _verifies(hashed: str, mac: bytes) -> bool:

@@ -4,11 +4,10 @@ The home flow takes it apart in three actions, one after another in one hop; eac
 asks anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import FromClause, Subquery, select, true
+from sqlalchemy import FromClause, select, true
 
 from ussd_app.actions import Call
 from ussd_app.groups import Groups, savings
@@ -16,7 +15,7 @@ from ussd_app.groups.home import HOME, Home, home_of
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders import Orders, Standing
 from ussd_app.orders.history import STANDING, standing_of
-from ussd_app.store import Statement
+from ussd_app.store import Statement, labelled, part_of
 from ussd_app.subscribers import PERSON, SHOWN_FOR, Subscriber, subscriber_of
 
 
@@ -39,7 +38,7 @@ def _question() -> Statement:
     source: FromClause = first
     for part in others:
         source = source.outerjoin(part, true())
-    columns = [column.label(f"{part.name}_{column.name}") for part in PARTS for column in part.c]
+    columns = [column for part in PARTS for column in labelled(part)]
     return Statement(select(*columns).select_from(source).order_by(STANDING_.c.created_at.desc()))
 
 
@@ -58,15 +57,10 @@ async def arrive(orders: Orders, groups: Groups, msisdn: Msisdn) -> Arrival:
     now = groups.clock.now()
     async with groups.store.look() as look:
         rows = await look.all(ARRIVE, caller=msisdn, now=now, since=now - SHOWN_FOR, today=savings.today(groups))
-    person = _part(PERSON_, rows[0])
-    open_orders = [_part(STANDING_, row) for row in rows if row["standing_id"]]
+    person = part_of(rows[0], PERSON_)
+    open_orders = [part_of(row, STANDING_) for row in rows if row["standing_id"]]
     return Arrival(
         subscriber_of(person) if person["msisdn"] else None,
         standing_of(orders, msisdn, open_orders),
         home_of(rows[0]),
     )
-
-
-def _part(part: Subquery, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of one part, under their own names."""
-    return {column.name: row[f"{part.name}_{column.name}"] for column in part.c}

@@ -157,7 +157,7 @@ async def _desk(
     clock: Clock,
 ) -> tuple[Orders, procrastinate.App]:
     """An order desk, and the jobs it defers to."""
-    store = Store(database_url, Clock())
+    store = Store(database_url, clock)
     stack.push_async_callback(store.close)
     conninfo = database_url.replace("+psycopg", "", 1)
     connector = procrastinate.PsycopgConnector(conninfo=conninfo, min_size=1, max_size=app.JOB_CONNECTIONS)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects import postgresql
 
 from ussd_app import gsm, log
@@ -24,7 +24,7 @@ from ussd_app.messages.pump import Pump
 from ussd_app.msisdn import Msisdn
 from ussd_app.redis_client import Client
 from ussd_app.senders import Sender, State
-from ussd_app.store import Store, Work
+from ussd_app.store import Statement, Store, Work, named
 from ussd_app.tables import messages, reports
 
 # After this long a message is worth nothing, or worse than nothing.
@@ -86,6 +86,25 @@ class Sms:
 ID_CHARS_MAX = 128  # of a report's ids; ours have 36
 
 
+COLUMNS = (
+    "id", "key", "msisdn", "template", "text", "parts", "priority", "sender", "state", "created_at", "due_at",
+    "deadline", "order_id",
+)  # fmt: skip
+_ARRAYS = [bindparam(name, type_=postgresql.ARRAY(messages.c[name].type)) for name in COLUMNS]
+_BATCH = func.unnest(*_ARRAYS).table_valued(*COLUMNS).render_derived(name="batch")
+QUEUE = Statement(  # any number of rows
+    postgresql.insert(messages)
+    .from_select(COLUMNS, select(*_BATCH.c))
+    .on_conflict_do_nothing(index_elements=["key"])
+    .returning(messages.c.priority, messages.c.due_at)
+)
+REPORT = Statement(
+    postgresql.insert(reports)
+    .values(named(reports, "sender", "kind", "external_id", "correlator", "content_type", "body", "received_at"))
+    .returning(reports.c.id)
+)
+
+
 class Messages:
     """The SMS queue. ``senders`` stand in order of priority."""
 
@@ -121,16 +140,16 @@ class Messages:
         """Write one message into the connection's open transaction; an event's ``key`` makes one, however often."""
         await self.queue_all(connection, (Sms(key, msisdn, template, language, variables, order_id, due),))
 
-    async def queue_all(self, connection: Work, batch: Iterable[Sms]) -> None:
+    async def queue_all(self, work: Work, batch: Iterable[Sms]) -> None:
         """Write any number of messages into the connection's open transaction, in few statements."""
         rows = [self._row(sms) for sms in batch]
         if not rows:
             return
-        once = postgresql.insert(messages).values(rows).on_conflict_do_nothing(index_elements=["key"])
-        written = await connection.execute(once.returning(messages.c.priority, messages.c.due_at))
+        columns = {name: [row[name] for row in rows] for name in COLUMNS}
+        written = await work.all(QUEUE, **columns)
         now = self._clock.now()
-        if any(priority <= URGENT and due <= now for priority, due in written.all()):
-            await self._outcomes.wake(connection, self._first)
+        if any(row["priority"] <= URGENT and row["due_at"] <= now for row in written):
+            await self._outcomes.wake(work, self._first)
 
     async def pump(self, sender: str) -> None:
         """Send what is due at one sender."""
@@ -151,9 +170,9 @@ class Messages:
             "received_at": self._clock.now(),
         }  # fmt: skip
         async with self._store.work() as connection:
-            stored = await connection.execute(insert(reports).values(row).returning(reports.c.id))
+            stored: int = await connection.value(REPORT, **row)
             if parsed:
-                await self._outcomes.match(connection, sender, stored.scalar_one(), parsed)
+                await self._outcomes.match(connection, sender, stored, parsed)
             else:
                 logger.info("no delivery report", sender=sender, kind=kind, bytes=len(body))
 

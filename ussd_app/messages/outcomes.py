@@ -12,17 +12,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from ussd_app import log, metrics
 from ussd_app.clock import Clock
 from ussd_app.errors import Reason, Throttled, Unknown
 from ussd_app.jobs import SMS, Jobs
 from ussd_app.senders import RANKS, Accepted, Refused, Report, Sender, State
-from ussd_app.store import Row, Store, Work
+from ussd_app.store import Row, Statement, Store, Work, labelled, named, part_of
 from ussd_app.tables import message_attempts, messages, reports
+from ussd_app.tables.base import Moment
 
 
 class Priority(IntEnum):
@@ -72,6 +86,58 @@ class Move:
     alert: str | None = None
 
 
+CORRELATOR, EXTERNAL_ID = bindparam("correlator", type_=Uuid), bindparam("external_id", type_=Text)
+SENDER_AT = message_attempts.c.sender == bindparam("at", type_=Text)
+# An attempt and its message, both locked.
+_ATTEMPT = (
+    select(*labelled(message_attempts), *labelled(messages))
+    .join(messages, messages.c.id == message_attempts.c.message_id)
+    .with_for_update()
+)
+ATTEMPT = Statement(_ATTEMPT.where(message_attempts.c.correlator == CORRELATOR))
+ATTEMPT_AT = Statement(_ATTEMPT.where(message_attempts.c.correlator == CORRELATOR, SENDER_AT))
+ATTEMPT_NAMED = Statement(_ATTEMPT.where(message_attempts.c.external_id == EXTERNAL_ID, SENDER_AT))
+BEGUN = Statement(
+    select(message_attempts.c.correlator).where(
+        message_attempts.c.state == literal_column("'sending'"),  # a literal, so that its index serves it
+        message_attempts.c.started_at < bindparam("before", type_=Moment),
+    )
+)
+EARLIER = Statement(
+    select(reports)
+    .where(reports.c.sender == bindparam("sender", type_=Text), reports.c.matched_at.is_(None))
+    .where(
+        or_(
+            reports.c.correlator == bindparam("ours", type_=Text),
+            reports.c.external_id == bindparam("theirs", type_=Text),
+        )
+    )
+    .order_by(reports.c.id)
+)
+_MOVED = (
+    update(messages)
+    .where(messages.c.id == bindparam("message", type_=Uuid))
+    .values(named(messages, "state", "sender", "due_at"))
+)
+_MINE = update(message_attempts).where(message_attempts.c.correlator == CORRELATOR)
+_RECORDED = _MINE.values(
+    state=bindparam("outcome", type_=Text), **named(message_attempts, "external_id", "reason", "detail", "answered_at")
+)
+SETTLE = Statement(_MOVED.add_cte(_RECORDED.cte("recorded")))
+_NOW = bindparam("now", type_=Moment)
+_MATCHED = update(reports).where(reports.c.id == bindparam("report", type_=BigInteger)).values(matched_at=_NOW)
+MATCH = Statement(_MOVED.add_cte(_MATCHED.cte("matched"), _MINE.values(reported_at=_NOW).cte("reported")))
+
+
+def _one_at_a_time(sender: ColumnElement[str]) -> Select[Any]:
+    """Let a reply and a report of one id pass one after the other: side by side neither would see the other."""
+    return select(func.pg_advisory_xact_lock(func.hashtextextended(sender + ":" + EXTERNAL_ID, 0)))
+
+
+ONE_OF_SENDER_AT_A_TIME = Statement(_one_at_a_time(bindparam("sender", type_=Text)))
+ONE_AT_A_TIME = Statement(_one_at_a_time(message_attempts.c.sender).where(message_attempts.c.correlator == CORRELATOR))
+
+
 class Outcomes:
     """Settles attempts, each in one commit with the job that carries on."""
 
@@ -83,44 +149,38 @@ class Outcomes:
 
     async def settle(self, correlator: UUID, result: Result) -> None:
         """Commit what a call gave, then whatever was reported before it answered; does nothing the second time."""
-        async with self._store.work() as connection:
-            find = select(message_attempts).where(message_attempts.c.correlator == correlator)
+        async with self._store.work() as work:
             if isinstance(result, Accepted) and result.external_id:
-                sender = (await connection.execute(find)).mappings().one()["sender"]
-                await _one_at_a_time(connection, sender, result.external_id)
-            attempt = (await connection.execute(find.with_for_update())).mappings().one()
+                await work.run(ONE_AT_A_TIME, correlator=correlator, external_id=result.external_id)
+            attempt, message = _parts(await work.one(ATTEMPT, correlator=correlator))
             # A call given up on may still say that it was taken.
             if attempt["state"] != SENDING and not (isinstance(result, Accepted) and attempt["state"] == INDETERMINATE):
                 return
-            await self._record(connection, attempt, result)
-            message = await _locked(connection, attempt["message_id"])
-            await self._move(connection, message, self._after(message, attempt, result))
-            await self._match_earlier(connection, attempt, result)
+            moved = await self._moved(work, message, self._after(message, attempt, result))
+            await work.run(SETTLE, correlator=correlator, **self._recorded(attempt, result), **moved)
+            await self._match_earlier(work, attempt, result)
 
     async def settle_stale(self) -> None:
         """Attempts whose process died in the call may have been taken: they count as Unknown."""
-        begun = select(message_attempts.c.correlator).where(
-            message_attempts.c.state == SENDING, message_attempts.c.started_at < self._clock.now() - STALE
-        )
-        async with self._store.look() as connection:
-            stale = (await connection.execute(begun)).scalars().all()
-        for correlator in stale:
-            await self.settle(correlator, Unknown("the process died during the call"))
+        async with self._store.look() as look:
+            stale = await look.all(BEGUN, before=self._clock.now() - STALE)
+        for attempt in stale:
+            await self.settle(attempt["correlator"], Unknown("the process died during the call"))
 
-    async def match(self, connection: Work, sender: str, report_id: int, report: Report) -> None:
+    async def match(self, work: Work, sender: str, report_id: int, report: Report) -> None:
         """Apply a stored report to its message; one that is nobody's, or comes before the reply, is kept for later."""
-        attempt = await _reported(connection, sender, report)
-        if attempt is None or attempt["state"] == SENDING:
+        found = await _reported(work, sender, report)
+        if found is None:
             return
-        message = await _locked(connection, attempt["message_id"])
+        attempt, message = _parts(found)
+        if attempt["state"] == SENDING:
+            return
         if report.msisdn and report.msisdn.lstrip("+") != message["msisdn"].lstrip("+"):
             logger.warning("report names another number", sender=sender, message=str(message["id"]))
             return
         now = self._clock.now()
-        await connection.execute(update(reports).where(reports.c.id == report_id).values(matched_at=now))
-        mine = message_attempts.c.correlator == attempt["correlator"]
-        await connection.execute(update(message_attempts).where(mine).values(reported_at=now))
-        await self._move(connection, message, _after_report(message, report, now))
+        moved = await self._moved(work, message, _after_report(message, report, now))
+        await work.run(MATCH, correlator=attempt["correlator"], report=report_id, now=now, **moved)
 
     async def wake(self, connection: Work, sender: str) -> None:
         """Have a sender's pump run, in the connection's commit."""
@@ -141,51 +201,50 @@ class Outcomes:
             return None  # a report has moved it meanwhile
         return decide(message, attempt, result, self.following(attempt["sender"]), self._clock.now())
 
-    async def _record(self, connection: Work, attempt: Row, result: Result) -> None:
-        values: dict[str, object] = {}
+    def _recorded(self, attempt: Row, result: Result) -> dict[str, object]:
+        """What a call gave, as columns of its attempt."""
+        state, external_id, reason, detail = "", attempt["external_id"], attempt["reason"], attempt["detail"]
         match result:
             case Accepted(external_id=external_id):
-                values |= {"state": "accepted", "external_id": external_id}
+                state = "accepted"
             case Refused(reason=reason, detail=detail):
-                values |= {"state": "refused", "reason": reason, "detail": detail}
+                state = "refused"
             case Throttled(detail=detail):
-                values |= {"state": "throttled", "detail": detail}
+                state = "throttled"
             case Unknown(detail=detail):
-                values |= {"state": INDETERMINATE, "detail": detail}
-        if not isinstance(result, Unknown):
-            values["answered_at"] = self._clock.now()
-        mine = message_attempts.c.correlator == attempt["correlator"]
-        await connection.execute(update(message_attempts).where(mine).values(**values))
-        metrics.SMS.labels(attempt["sender"], values["state"]).inc()
+                state = INDETERMINATE
+        answered_at = attempt["answered_at"] if isinstance(result, Unknown) else self._clock.now()
+        metrics.SMS.labels(attempt["sender"], state).inc()
         logger.info("sms attempt", message=str(attempt["message_id"]), sender=attempt["sender"],
-                    number=attempt["number"], outcome=values["state"], reason=values.get("reason"))  # fmt: skip
+                    number=attempt["number"], outcome=state, reason=reason)  # fmt: skip
+        return {
+            "outcome": state, "external_id": external_id, "reason": reason, "detail": detail,
+            "answered_at": answered_at,
+        }  # fmt: skip
 
-    async def _match_earlier(self, connection: Work, attempt: Row, result: Result) -> None:
+    async def _match_earlier(self, work: Work, attempt: Row, result: Result) -> None:
         """Apply the reports that came before the attempt's outcome was known."""
         sender = self._senders.get(attempt["sender"])
         if sender is None:
             return
-        named = reports.c.correlator == str(attempt["correlator"])
-        if isinstance(result, Accepted) and result.external_id:
-            named |= reports.c.external_id == result.external_id
-        kept = select(reports).where(reports.c.sender == sender.name, reports.c.matched_at.is_(None), named)
-        for row in (await connection.execute(kept.order_by(reports.c.id))).mappings().all():
+        external_id = result.external_id if isinstance(result, Accepted) else None
+        named = {"ours": str(attempt["correlator"]), "theirs": external_id or None}
+        for row in await work.all(EARLIER, sender=sender.name, **named):
             if report := sender.parse_report(row["content_type"], row["body"]):
-                await self.match(connection, sender.name, row["id"], report)
+                await self.match(work, sender.name, row["id"], report)
 
-    async def _move(self, connection: Work, message: Row, move: Move | None) -> None:
-        if move is None:
-            return
-        values: dict[str, object] = {"state": move.state}
+    async def _moved(self, work: Work, message: Row, move: Move | None) -> dict[str, object]:
+        """Where a message goes, as its columns; a sender that is to take it at once is woken."""
+        move = move or Move(message["state"])
+        sender, due_at = message["sender"], message["due_at"]
         if move.due_at:
-            sender = move.sender or message["sender"]
-            values |= {"due_at": move.due_at, "sender": sender}
-            if move.due_at <= self._clock.now() and message["priority"] <= URGENT:
-                await self.wake(connection, sender)
-        await connection.execute(update(messages).where(messages.c.id == message["id"]).values(**values))
+            sender, due_at = move.sender or sender, move.due_at
+            if due_at <= self._clock.now() and message["priority"] <= URGENT:
+                await self.wake(work, sender)
         if move.alert:
             logger.error("alert", what=move.alert, message=str(message["id"]), template=message["template"],
                          sender=message["sender"], msisdn=message["msisdn"])  # fmt: skip
+        return {"message": message["id"], "state": move.state, "sender": sender, "due_at": due_at}
 
 
 def decide(
@@ -251,17 +310,21 @@ def _is_forward(present: str, state: State) -> bool:
     return present in {WAITING, SENDING} or RANKS[state] > RANKS[State(present)]
 
 
-async def _reported(connection: Work, sender: str, report: Report) -> Row | None:
-    """The attempt a report speaks of, locked; by our own id where it carries one."""
+async def _reported(work: Work, sender: str, report: Report) -> Row | None:
+    """The attempt a report speaks of with its message, locked; by our own id where it carries one."""
     if correlator := _uuid(report.correlator):
-        named = message_attempts.c.correlator == correlator
-    elif report.external_id:
-        await _one_at_a_time(connection, sender, report.external_id)
-        named = message_attempts.c.external_id == report.external_id
-    else:
-        return None
-    find = select(message_attempts).where(message_attempts.c.sender == sender, named).with_for_update()
-    return (await connection.execute(find)).mappings().first()
+        return await work.one(ATTEMPT_AT, correlator=correlator, at=sender)
+    if report.external_id:
+        await work.run(ONE_OF_SENDER_AT_A_TIME, sender=sender, external_id=report.external_id)
+        return await work.one(ATTEMPT_NAMED, external_id=report.external_id, at=sender)
+    return None
+
+
+def _parts(found: Row | None) -> tuple[Row, Row]:
+    """An attempt and its message."""
+    if found is None:
+        raise LookupError("no such attempt")
+    return part_of(found, message_attempts), part_of(found, messages)
 
 
 def _uuid(text: str | None) -> UUID | None:
@@ -269,14 +332,3 @@ def _uuid(text: str | None) -> UUID | None:
         return UUID(text)
     except (ValueError, TypeError):
         return None
-
-
-async def _locked(connection: Work, message: UUID) -> Row:
-    find = select(messages).where(messages.c.id == message).with_for_update()
-    return (await connection.execute(find)).mappings().one()
-
-
-async def _one_at_a_time(connection: Work, sender: str, external_id: str) -> None:
-    """Let a reply and a report of one id pass one after the other: side by side neither would see the other."""
-    key = func.hashtextextended(f"{sender}:{external_id}", 0)
-    await connection.execute(select(func.pg_advisory_xact_lock(key)))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import Text, Uuid, bindparam, func, insert, literal_column, select, update
 
 from ussd_app import log, metrics
 from ussd_app.alarms import Alarms
@@ -20,8 +20,9 @@ from ussd_app.messages.outcomes import SENDING, WAITING, Outcomes, Result
 from ussd_app.messages.pace import Pace
 from ussd_app.msisdn import Msisdn
 from ussd_app.senders import Outgoing, Sender
-from ussd_app.store import Row, Store, Work
+from ussd_app.store import Row, Statement, Store, Work, named
 from ussd_app.tables import message_attempts, messages
+from ussd_app.tables.base import Moment
 
 RUN_SECONDS = 5.0  # of one job: a worker that is told to stop waits for it
 SEND_SECONDS = 10.0  # for one call, all its repeats included; less than outcomes.STALE
@@ -30,6 +31,35 @@ REST_SECONDS_MAX = 5.0  # of the whole sender, after it said that we are too fas
 LOWEST_EVERY = 20  # one message in so many is of the lowest waiting class, so that none starves
 
 logger = log.get(__name__)
+
+
+m = messages.c
+SENDER, NOW = bindparam("sender", type_=Text), bindparam("now", type_=Moment)
+_DUE = (
+    select(messages)
+    .where(m.state == literal_column(f"'{WAITING}'"), m.sender == SENDER)  # a literal, so that its index serves it
+    .where(m.due_at <= NOW, m.deadline > NOW)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+MOST_URGENT = Statement(_DUE.order_by(m.priority, m.due_at, m.created_at))
+LEAST_URGENT = Statement(_DUE.order_by(m.priority.desc(), m.due_at, m.created_at))
+_EARLIER = message_attempts.alias()
+_NUMBER = (
+    select(func.count() + 1)
+    .select_from(_EARLIER)
+    .where(_EARLIER.c.message_id == bindparam("message_id", type_=Uuid), _EARLIER.c.sender == SENDER)
+)
+_BEGUN = insert(message_attempts).values(
+    number=_NUMBER.scalar_subquery(), state=SENDING,
+    **named(message_attempts, "correlator", "message_id", "sender", "started_at"),
+)  # fmt: skip
+CLAIM = Statement(
+    update(messages)
+    .where(m.id == bindparam("message_id", type_=Uuid))
+    .values(state=SENDING)
+    .add_cte(_BEGUN.cte("begun"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,41 +111,21 @@ class Pump:
 
     async def _claim(self, sender: Sender) -> Outgoing | _Full | None:
         """Commit an attempt at the next message due; None where none is."""
-        async with self._store.work() as connection:
-            row = await self._next_due(connection, sender)
+        async with self._store.work() as work:
+            row = await self._next_due(work, sender)
             if row is None:
                 return None
             if not await self._pace.take(sender.name, row["parts"], sender.limits.parts_per_second):
                 return _Full()
-            made = select(func.count()).where(
-                message_attempts.c.message_id == row["id"], message_attempts.c.sender == sender.name
-            )
             outgoing = Outgoing(uuid4(), Msisdn(row["msisdn"]), row["text"], row["parts"])
-            await connection.execute(
-                insert(message_attempts).values(
-                    correlator=outgoing.correlator, message_id=row["id"], sender=sender.name, state=SENDING,
-                    number=(await connection.execute(made)).scalar_one() + 1, started_at=self._clock.now(),
-                )
-            )  # fmt: skip
-            await connection.execute(update(messages).where(messages.c.id == row["id"]).values(state=SENDING))
+            claimed = {"message_id": row["id"], "correlator": outgoing.correlator, "started_at": work.now}
+            await work.run(CLAIM, sender=sender.name, **claimed)
         self._handed_over[sender.name] += 1
         return outgoing
 
-    async def _next_due(self, connection: Work, sender: Sender) -> Row | None:
-        now = self._clock.now()
+    async def _next_due(self, work: Work, sender: Sender) -> Row | None:
         lowest_first = self._handed_over[sender.name] % LOWEST_EVERY == LOWEST_EVERY - 1
-        order = messages.c.priority.desc() if lowest_first else messages.c.priority
-        due = (
-            select(messages)
-            .where(
-                and_(messages.c.state == WAITING, messages.c.sender == sender.name),
-                and_(messages.c.due_at <= now, messages.c.deadline > now),
-            )
-            .order_by(order, messages.c.due_at, messages.c.created_at)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        return (await connection.execute(due)).mappings().first()
+        return await work.one(LEAST_URGENT if lowest_first else MOST_URGENT, sender=sender.name, now=work.now)
 
     async def _hand_over(self, sender: Sender, outgoing: Outgoing) -> None:
         self._clock.point("sms.claimed")

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import BigInteger, BindParameter, Integer, Text, Uuid, and_, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from ussd_app.config import Settings
 from ussd_app.money import Money
 from ussd_app.msisdn import Msisdn
 from ussd_app.orders.history import IS_OPEN
 from ussd_app.orders.model import LimitReached, Repeated, TooFast, Wanted, kind_named
-from ussd_app.store import Look
+from ussd_app.store import Look, Statement
 from ussd_app.subscribers import Level, level_of
 from ussd_app.tables import orders
 
@@ -26,6 +27,53 @@ DAY = timedelta(hours=24)
 HOUR = timedelta(hours=1)
 JUST_NOW = timedelta(minutes=10)  # an equal order since may be one payment made twice by mistake
 COUNTS = orders.c.state.not_in(["failed", "undone"])
+
+
+o = orders.c
+
+
+def _moment(name: str) -> BindParameter[datetime]:
+    return bindparam(name, type_=o.created_at.type)
+
+
+MSISDN, CURRENCY = bindparam("msisdn", type_=Text), bindparam("currency", type_=Text)
+_TODAY = o.created_at > _moment("day_ago")
+# The same for the same amount, ordered just now or not over yet; what is on its way back may be tried again.
+_EQUAL = and_(
+    o.kind == bindparam("kind", type_=Text),
+    o.amount == bindparam("amount", type_=BigInteger),
+    o.currency == CURRENCY,
+    o.recipient.is_not_distinct_from(bindparam("recipient", type_=Text)),
+    o.group_id.is_not_distinct_from(bindparam("group", type_=Uuid)),
+    o.details["bundle"].astext.is_not_distinct_from(bindparam("bundle", type_=Text)),
+    or_(o.state.in_(["open", "parked"]), and_(o.state == "done", o.created_at > _moment("just_now"))),
+)
+MOVED = Statement(
+    select(
+        o.kind,
+        func.coalesce(func.sum(o.amount).filter(o.currency == CURRENCY, _TODAY), 0).label("minor"),
+        func.max(o.created_at).filter(_EQUAL).label("equal"),
+    )
+    .where(o.msisdn == MSISDN, _TODAY | IS_OPEN, COUNTS)
+    .group_by(o.kind)
+)
+NTH_OF_HOUR = Statement(
+    select(o.created_at)
+    .where(o.msisdn == MSISDN, o.created_at > _moment("hour_ago"), COUNTS)
+    .where(o.kind == func.any(bindparam("kinds", type_=ARRAY(Text))))
+    .order_by(o.created_at.desc())
+    .offset(bindparam("before", type_=Integer))
+    .limit(1)
+)
+_FIRST = func.min(o.created_at)
+NEW_OF_DAY = Statement(
+    select(o.recipient, _FIRST.label("first"))
+    # What a group pays out is no payment of whoever asked for it.
+    .where(o.msisdn == MSISDN, o.recipient != MSISDN, o.group_id.is_(None), COUNTS)
+    .group_by(o.recipient)
+    .having((_moment("day_ago") < _FIRST) | (o.recipient == bindparam("recipient", type_=Text)))
+    .order_by(_FIRST.desc())
+)
 
 
 async def check(connection: Look, desk: "Orders", wanted: Wanted) -> LimitReached | TooFast | Repeated | None:
@@ -58,69 +106,33 @@ def _limits(settings: Settings, level: Level, currency: str) -> tuple[Money, Mon
     return Money.of(once, currency), Money.of(daily, currency)
 
 
-async def _moved(connection: Look, wanted: Wanted, now: datetime) -> tuple[Money, Sequence[str], datetime | None]:
+async def _moved(look: Look, wanted: Wanted, now: datetime) -> tuple[Money, Sequence[str], datetime | None]:
     """What a person has moved in the last 24 hours, by which kinds of their own orders, and when they last repeated."""
-    currency = wanted.amount.currency
-    today = orders.c.created_at > now - DAY
-    in_currency = func.coalesce(func.sum(orders.c.amount).filter(orders.c.currency == currency, today), 0)
-    equal = func.max(orders.c.created_at).filter(_repeated(wanted, now))
-    query = (
-        select(orders.c.kind, in_currency.label("minor"), equal.label("equal"))
-        .where(orders.c.msisdn == wanted.msisdn, today | IS_OPEN, COUNTS)
-        .group_by(orders.c.kind)
-    )
-    own = [row for row in await connection.execute(query) if kind_named(row.kind).limited]
-    latest: datetime | None = max((row.equal for row in own if row.equal), default=None)
-    return Money(sum(int(row.minor) for row in own), currency), [row.kind for row in own], latest
+    rows = await look.all(
+        MOVED, msisdn=wanted.msisdn, currency=wanted.amount.currency, day_ago=now - DAY, just_now=now - JUST_NOW,
+        kind=wanted.kind, amount=wanted.amount.minor, recipient=wanted.recipient, group=wanted.group,
+        bundle=wanted.bundle,
+    )  # fmt: skip
+    own = [row for row in rows if kind_named(row["kind"]).limited]
+    latest: datetime | None = max((row["equal"] for row in own if row["equal"]), default=None)
+    moved = Money(sum(int(row["minor"]) for row in own), wanted.amount.currency)
+    return moved, [row["kind"] for row in own], latest
 
 
-def _repeated(wanted: Wanted, now: datetime) -> ColumnElement[bool]:
-    """The same for the same amount, ordered just now or not over yet; what is on its way back may be tried again."""
-    return and_(
-        orders.c.kind == wanted.kind,
-        orders.c.amount == wanted.amount.minor,
-        orders.c.currency == wanted.amount.currency,
-        orders.c.recipient.is_not_distinct_from(wanted.recipient),
-        orders.c.group_id.is_not_distinct_from(wanted.group),
-        orders.c.details["bundle"].astext.is_not_distinct_from(wanted.bundle),
-        or_(
-            orders.c.state.in_(["open", "parked"]), and_(orders.c.state == "done", orders.c.created_at > now - JUST_NOW)
-        ),
-    )
-
-
-async def _free_at(
-    connection: Look, msisdn: Msisdn, kinds: Sequence[str], allowed: int, now: datetime
-) -> datetime | None:
+async def _free_at(look: Look, msisdn: Msisdn, kinds: Sequence[str], allowed: int, now: datetime) -> datetime | None:
     """When another payment may follow, where an hour has seen all that are allowed."""
-    query = (
-        select(orders.c.created_at)
-        .where(orders.c.msisdn == msisdn, orders.c.created_at > now - HOUR, orders.c.kind.in_(kinds), COUNTS)
-        .order_by(orders.c.created_at.desc())
-        .offset(allowed - 1)
-        .limit(1)
+    oldest: datetime | None = await look.value(
+        NTH_OF_HOUR, msisdn=msisdn, kinds=list(kinds), hour_ago=now - HOUR, before=allowed - 1
     )
-    oldest: datetime | None = (await connection.execute(query)).scalar_one_or_none()
     return oldest + HOUR if oldest else None
 
 
-async def _free_for(
-    connection: Look, msisdn: Msisdn, recipient: Msisdn, allowed: int, now: datetime
-) -> datetime | None:
+async def _free_for(look: Look, msisdn: Msisdn, recipient: Msisdn, allowed: int, now: datetime) -> datetime | None:
     """When somebody new may be paid, where a day has seen all the new people that are allowed."""
-    first = func.min(orders.c.created_at)
-    query = (
-        select(orders.c.recipient, first.label("first"))
-        # What a group pays out is no payment of whoever asked for it.
-        .where(orders.c.msisdn == msisdn, orders.c.recipient != msisdn, orders.c.group_id.is_(None), COUNTS)
-        .group_by(orders.c.recipient)
-        .having((first > now - DAY) | (orders.c.recipient == recipient))
-        .order_by(first.desc())
-    )
-    rows = (await connection.execute(query)).all()
-    if len(rows) < allowed or any(row.recipient == recipient for row in rows):
+    rows = await look.all(NEW_OF_DAY, msisdn=msisdn, recipient=recipient, day_ago=now - DAY)
+    if len(rows) < allowed or any(row["recipient"] == recipient for row in rows):
         return None
-    free: datetime = rows[allowed - 1].first + DAY
+    free: datetime = rows[allowed - 1]["first"] + DAY
     return free
 
 

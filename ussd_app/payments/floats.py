@@ -16,7 +16,7 @@ from ussd_app.money import Money
 from ussd_app.movement import Kind
 from ussd_app.payments import Payments
 from ussd_app.payments.rows import Rows
-from ussd_app.store import Look, Work
+from ussd_app.store import Look, Statement, Work
 from ussd_app.tables import accounts, audit, float_balances, orders, payments
 
 FUNDING = "funding"  # opposite the floats: what a treasurer has put there
@@ -41,7 +41,7 @@ _PROMISED = select(func.sum(o.amount)).where(
     ),
     ~select(p.id).where(p.order_id == o.id, p.kind == Kind.DISBURSEMENT).exists(),
 )
-FREE = select(func.coalesce(_STANDS.scalar_subquery(), 0) - func.coalesce(_PROMISED.scalar_subquery(), 0))
+FREE = Statement(select(func.coalesce(_STANDS.scalar_subquery(), 0) - func.coalesce(_PROMISED.scalar_subquery(), 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ async def refuses(
     """
     account = desk.float_account(operator, Kind.DISBURSEMENT)
     ours = {"account": account, "held_in": amount.currency, "operator": operator}
-    free = (await connection.execute(FREE, ours | {"one_float": desk.operators[operator].one_float})).scalar_one()
+    free = await connection.value(FREE, **ours, one_float=desk.operators[operator].one_float)
     left = Money(int(free), amount.currency) + fed - amount
     # Where all money comes in and goes out through one account, an empty one has only paid out what it had.
     fills_itself = len(desk.operators) == 1 and desk.operators[operator].one_float

@@ -11,21 +11,20 @@ from typing import Any, Self, TypeVarTuple, overload
 
 from psycopg import AsyncConnection
 from psycopg.errors import InFailedSqlTransaction
-from sqlalchemy import Executable, Result, RowMapping
+from sqlalchemy import Executable, Result
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from ussd_app.clock import Clock
 from ussd_app.store.lines import Line, Lines
-from ussd_app.store.statements import Statement, named
+from ussd_app.store.statements import Row, Statement, labelled, named, part_of
 
-__all__ = ["Look", "Row", "Statement", "Store", "Work", "named"]
+__all__ = ["Look", "Row", "Statement", "Store", "Work", "labelled", "named", "part_of"]
 
 CONNECTIONS = 20  # of one process
 SAVEPOINT = "s"  # one name for all: an inner one hides the outer, and is released before it
 
-Row = Mapping[str, Any] | RowMapping  # by the names of its columns
 Given = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Heard = Callable[[str], None]  # is told the text of every statement
 Ts = TypeVarTuple("Ts")

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import BindParameter, ClauseElement, Executable, Table, bindparam
+from sqlalchemy import BindParameter, ClauseElement, Executable, FromClause, Label, RowMapping, Table, bindparam
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.compiler import SQLCompiler
+
+Row = Mapping[str, Any] | RowMapping  # by the names of its columns
 
 DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call] # SQLAlchemy's omission
 
@@ -40,3 +42,13 @@ class Statement:
 def named(table: Table, *columns: str) -> dict[str, BindParameter[Any]]:
     """The values of an insert or update that are given whenever it is sent, each by the name of its column."""
     return {name: bindparam(name, type_=table.c[name].type) for name in columns}
+
+
+def labelled(part: FromClause) -> list[Label[Any]]:
+    """Every column of one of several parts that a statement joins, under the part's name and its own."""
+    return [column.label(f"{part.name}_{column.name}") for column in part.c]  # type: ignore[attr-defined] # they have one
+
+
+def part_of(row: Row, part: FromClause) -> dict[str, Any]:
+    """The columns of that part, under their own names again."""
+    return {column.name: row[f"{part.name}_{column.name}"] for column in part.c}  # type: ignore[attr-defined] # the same
