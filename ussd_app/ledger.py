@@ -7,7 +7,7 @@ where many orders share an account, and read as one; a CHECK holds every floor. 
 clearing, fees, suspense) never has more debits, pending ones included, than credits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -54,8 +54,8 @@ PROMISE = text("""
     SELECT pg_advisory_xact_lock(hashtextextended(name || ' ' || CAST(:held_in AS text), 3))
     FROM unnest(CAST(:names AS text[])) AS name
 """)
-SUMS = select(a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending).where(
-    a.name == bindparam("name", type_=Text), a.currency == CURRENCY
+SUMS = select(a.name, a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending).where(
+    a.name == func.any(NAMES), a.currency == CURRENCY
 )
 IMBALANCE = (
     select(n.currency, func.sum(p.debits_posted) - func.sum(p.credits_posted))
@@ -138,8 +138,13 @@ async def lock_promises(connection: AsyncConnection, floats: Iterable[str], curr
 
 async def sums(connection: AsyncConnection, account: str, currency: str) -> Sums:
     """The sums of one account; all zero where it has never been used."""
-    row = (await connection.execute(SUMS, {"name": account, "held_in": currency})).one_or_none()
-    return Sums(*row) if row else Sums(0, 0, 0, 0)
+    return (await sums_of(connection, (account,), currency))[account]
+
+
+async def sums_of(connection: AsyncConnection, names: Collection[str], currency: str) -> dict[str, Sums]:
+    """The sums of each of these accounts, as they stood at one moment."""
+    rows = await connection.execute(SUMS, {"names": list(names), "held_in": currency})
+    return dict.fromkeys(names, Sums(0, 0, 0, 0)) | {name: Sums(*found) for name, *found in rows}
 
 
 async def imbalance(connection: AsyncConnection) -> dict[str, int]:

@@ -25,14 +25,13 @@ async def measure(stage: Stage, seconds: float) -> Figure:
 
     async def post(number: int) -> None:
         nonlocal count
-        while time.perf_counter() < until:
-            at = datetime.now(UTC)
-            async with engine.connect() as connection:
+        async with engine.connect() as connection:
+            while time.perf_counter() < until:
+                at = datetime.now(UTC)
                 held = await ledger.hold(connection, FLOAT, f"bench:{number}", ONE, order=None, reason="bench", at=at)
-            if not isinstance(held, Insufficient):  # nor is it ever: a float has no floor
-                async with engine.connect() as connection:
+                if not isinstance(held, Insufficient):  # nor is it ever: a float has no floor
                     await ledger.post(connection, held, reason="bench", at=at)
-                count += 2
+                    count += 2
 
     await asyncio.gather(*map(post, range(CONNECTIONS)))
     await engine.dispose()
