@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from conftest import _administer, _database_url
 from recomputed import differing
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from ussd_app import ledger
 from ussd_app.clock import Clock
@@ -113,3 +114,14 @@ async def test_the_books_are_carried_over_and_go_on(before: str) -> None:
             await resolve(connection, pending, reason="after", at=datetime(2026, 3, 4, tzinfo=UTC))
         assert await differing(connection) == []
     await store.close()
+
+
+def test_books_that_do_not_agree_are_not_carried_over(before: str) -> None:
+    """Pending money that no open transfer holds: the migration changes nothing, and a person looks."""
+    with psycopg.connect(before.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(BOOKS.format(orders=ORDERS).encode())
+        connection.execute(b"SET session_replication_role = replica")
+        connection.execute(b"UPDATE accounts SET debits_pending = debits_pending + 1 WHERE name = 'float:a'")
+        with pytest.raises(DBAPIError, match="not what their open transfers say"):
+            upgrade(before)
+        assert connection.execute(b"SELECT version_num FROM alembic_version").fetchall() == [("0009",)]

@@ -7,7 +7,7 @@ where many orders share an account, and read as one; a CHECK holds every floor. 
 clearing, fees, suspense) never has more debits, pending ones included, than credits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -59,8 +59,8 @@ PROMISE = Statement(
 """)
 )
 SUMS = Statement(
-    select(a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending).where(
-        a.name == bindparam("name", type_=Text), a.currency == CURRENCY
+    select(a.name, a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending).where(
+        a.name == func.any(NAMES), a.currency == CURRENCY
     )
 )
 IMBALANCE = Statement(
@@ -144,8 +144,14 @@ async def lock_promises(work: Work, floats: Iterable[str], currency: str) -> Non
 
 async def sums(look: Look, account: str, currency: str) -> Sums:
     """The sums of one account; all zero where it has never been used."""
-    row = await look.one(SUMS, name=account, held_in=currency)
-    return Sums(**row) if row else Sums(0, 0, 0, 0)
+    return (await sums_of(look, (account,), currency))[account]
+
+
+async def sums_of(look: Look, names: Collection[str], currency: str) -> dict[str, Sums]:
+    """The sums of each of these accounts, as they stood at one moment."""
+    rows = await look.all(SUMS, names=list(names), held_in=currency)
+    found = {row.pop("name"): Sums(**row) for row in rows}
+    return dict.fromkeys(names, Sums(0, 0, 0, 0)) | found
 
 
 async def imbalance(look: Look) -> dict[str, int]:

@@ -57,8 +57,7 @@ class Float:
 
 async def available(connection: Look, account: str, currency: str) -> Money:
     """What can be paid out of a float: what was posted, less what is on its way out."""
-    sums = await ledger.sums(connection, account, currency)
-    return Money(sums.debits_posted - sums.credits_posted - sums.credits_pending, currency)
+    return Money(_free(await ledger.sums(connection, account, currency)), currency)
 
 
 async def refuses(
@@ -123,9 +122,10 @@ async def show(connection: Look, desk: Rows, currency: str) -> list[Float]:
     rows = await connection.execute(select(float_balances).where(float_balances.c.currency == currency))
     said = {row.account: row for row in rows}
     ours = {desk.float_account(operator, kind): operator for operator in desk.operators for kind in SIDES}
+    sums = await ledger.sums_of(connection, ours, currency)
     floats = []
     for account, operator in ours.items():
-        row, held = said.get(account), await available(connection, account, currency)
+        row, held = said.get(account), Money(_free(sums[account]), currency)
         told_by = (Money(row.minor, currency), row.told_at) if row else (None, None)
         floats.append(Float(operator, account, held, *told_by))
     return floats
@@ -136,3 +136,7 @@ async def _alert(connection: Work, desk: Rows, what: str, account: str, left: Mo
     same = audit.c.detail["what"].astext == what, audit.c.detail["account"].astext == account
     if not (await connection.execute(select(audit.c.id).where(audit.c.at > since, *same).limit(1))).first():
         await desk.alert(connection, what, account=account, left=str(left))
+
+
+def _free(sums: ledger.Sums) -> int:
+    return sums.debits_posted - sums.credits_posted - sums.credits_pending

@@ -57,6 +57,18 @@ WITH open AS (
 UPDATE account_parts p SET debits_pending = debits_pending + debits, credits_pending = credits_pending + credits
     FROM held WHERE p.account = held.account AND p.part = held.lane;
 
+DO $$ BEGIN
+    IF EXISTS (
+        SELECT FROM account_names n JOIN (
+            SELECT account, sum(debits_posted) AS dp, sum(credits_posted) AS cp, sum(debits_pending) AS dq,
+                sum(credits_pending) AS cq FROM account_parts GROUP BY account
+        ) s ON s.account = n.id
+        WHERE (n.debits_posted, n.credits_posted, n.debits_pending, n.credits_pending) <> (dp, cp, dq, cq)
+    ) THEN
+        RAISE EXCEPTION 'what accounts hold pending is not what their open transfers say';
+    END IF;
+END $$;
+
 ALTER TABLE account_names DROP COLUMN debits_posted, DROP COLUMN credits_posted,
     DROP COLUMN debits_pending, DROP COLUMN credits_pending;
 ANALYZE account_names, account_parts;
