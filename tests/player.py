@@ -113,6 +113,8 @@ class _Player:
     hops: Counter[str] = field(default_factory=Counter)  # of each handset, since it dialled
     remembered: dict[str, str] = field(default_factory=dict)
     read: dict[str, int] = field(default_factory=dict)  # SMS that were there before
+    # What was expected where an SMS, by its handset and place, came: in another language each is one line's alone.
+    taken: dict[tuple[str, int], str] = field(default_factory=dict)
     before: dict[str, Decimal] = field(default_factory=dict)  # accounts, when the journey began
 
     async def play(self) -> None:
@@ -219,12 +221,14 @@ class _Player:
 
     async def _told(self, said: re.Match[str]) -> bool:
         received = await self.world.inbox(said["msisdn"])
-        for sms in reversed(received[self.read[said["msisdn"]] :]):  # what is remembered is the newest's
+        for place in reversed(range(self.read[said["msisdn"]], len(received))):  # what is remembered is the newest's
             if self.translated:
-                new = translated_sms(said["text"], sms, self.remembered)
+                taken = self.taken.get((said["msisdn"], place), said["text"]) != said["text"]
+                new = None if taken else translated_sms(said["text"], received[place], self.remembered)
             else:
-                new = matched(said["text"], sms, self.remembered, re.DOTALL)
+                new = matched(said["text"], received[place], self.remembered, re.DOTALL)
             if new is not None:
+                self.taken[said["msisdn"], place] = said["text"]
                 self.remembered |= new
                 return True
         return False

@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import psycopg
 import pytest
 from psycopg import sql
@@ -16,6 +18,8 @@ from redis import Redis
 from town import ROOT, free_port
 
 from ussd_app.commands import alone
+from ussd_app.commands.demo import send_money
+from ussd_app.commands.phone import Phone
 from ussd_app.config import SettingsError
 
 TRIES = 3  # a machine that others use too may not answer a hop in time
@@ -130,6 +134,18 @@ def test_an_empty_database_is_the_demos_from_then_on(folder: Path, conninfo: str
         2,
         "DATABASE_URL names a database that a demo has begun: use another\n",
     )
+
+
+async def test_whoever_plays_a_demo_again_pays_again() -> None:
+    """What is asked of somebody who has just paid the same is answered with yes."""
+    sure = tomllib.loads((ROOT / "menus" / "send_money.toml").read_text())["again_sure"]
+    asked = "\n".join((sure["text"], *(f"{key} {each['text']}" for key, each in enumerate(sure["options"], 1))))
+    shown = iter(("CON Akwaaba Ama\n3 Send money", f"CON {asked}", "CON GHS 5.00\n1 Confirm", "END Now approve"))
+    server = httpx.MockTransport(lambda _: httpx.Response(200, text=next(shown)))
+    async with httpx.AsyncClient(transport=server) as http:
+        phone = Phone(http, "http://127.0.0.1:8000", "233240000001")
+        keys = [typed async for typed, _ in send_money(phone, "233240000002", "5", "Ama")]
+    assert keys[1:] == ["3", "1", "1"]
 
 
 @pytest.mark.parametrize("table", alone.USED)

@@ -43,6 +43,7 @@ PIN = re.compile(r"(?<![\w.:+-])(2580|2581|7391|9731)(?![\w.:-])")
 TYPED_PIN = re.compile(r"\*(2580|2581|7391|9731)\b")
 MSISDN = re.compile(r"(?<!\d)(\+?233|0)2[0-9]{8}(?!\d)")
 NUMBER = re.compile(r"(?<!\d)(?:254|256|233|0)([1-9]\d{8})(?!\d)")
+DIAL_STRING = re.compile(rf"{re.escape(CODE.removesuffix('#'))}[*\d]*#")
 VOUCHER = "user ama7 pass 4711"
 OPEN = "SELECT EXISTS (SELECT FROM payments WHERE final_at IS NULL)"
 PATIENCE_SECONDS = 3.0  # with a payment that stays open, as some journeys leave one
@@ -59,6 +60,7 @@ class Watched(Live):
         """Begin."""
         self.application, self.redis, self.key = application, redis, LANGUAGES[language]
         self.found: list[str] = []
+        self.tokens: set[str] = set()
         self._choosing: set[str] = set()
 
     async def enter(self, handset: Handset, typed: str) -> str:
@@ -73,14 +75,21 @@ class Watched(Live):
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (await rows(self.application, OPEN))[0][0] and time.monotonic() < deadline:  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(0.05)
+        await self.look_for_tokens()
         return await super().inbox(msisdn)
+
+    async def look_for_tokens(self) -> None:
+        """Remember every token that is kept now: none outlives a day, which some journeys let pass."""
+        # Not the claims of those who fetch one, whose names end otherwise.
+        kept = [await self.redis.get(name) async for name in self.redis.scan_iter("token:*}")]
+        self.tokens |= {json.loads(each)["value"] for each in kept if each}
 
     async def _hop(self, **body: Any) -> str:  # noqa: ANN401 - httpx's own
         screen = await super()._hop(**body)
         kept = str([(key, await _value(self.redis, key)) async for key in self.redis.scan_iter()])
         raw = body.get("data", {}).get("text", "")
-        told = kept.replace(f"{CODE.removesuffix('#')}*{raw}#", "")  # what a screen tells to dial
-        assert "*" not in raw or raw not in told, "what was typed is kept as it was sent"
+        own = DIAL_STRING.sub("", kept)  # what screens tell to dial, whose digits may be those that were typed
+        assert "*" not in raw or raw not in own, "what was typed is kept as it was sent"
         self.found.append(kept)
         return screen
 
@@ -104,12 +113,23 @@ async def _value(redis: Redis, key: bytes) -> object:
             raise AssertionError(f"a look into a {kind!r} has to be written")
 
 
+def spoken_in(path: Path) -> tuple[str, ...]:
+    """The languages a journey is played in: English, and each of the others in its turn.
+
+    What is looked for is what code writes down, and that is the same code in every language: a second one is for what
+    a translated text may print, and each of them has a third of the journeys for that.
+    """
+    first, *others = LANGUAGES
+    turn = JOURNEYS.index(path) % len(others)
+    return tuple(LANGUAGES) if path.stem in BRIEF else (first, others[turn])
+
+
 PLAYED = [
     pytest.param(
         country(path), path, language, id=f"{path.stem}-{language}",
         marks=[] if path.stem in BRIEF else [pytest.mark.long],
     )
-    for path in JOURNEYS for language in LANGUAGES
+    for path in JOURNEYS for language in spoken_in(path)
 ]  # fmt: skip
 
 
@@ -122,7 +142,7 @@ async def test_journeys_leave_no_number_pin_or_token_behind(
     path: Path,
     language: str,
 ) -> None:
-    """Every journey in every language, logged at DEBUG, which holds all that INFO does; then all is searched."""
+    """Every journey in two languages, logged at DEBUG, which holds all that INFO does; then all is searched."""
     words = WORDS[path]
     _listen(request, "DEBUG")
     async with application.store.work() as connection:
@@ -138,9 +158,9 @@ async def test_journeys_leave_no_number_pin_or_token_behind(
     logged = capfd.readouterr().err
     jobs = str(await rows(application, "SELECT args FROM seen_jobs"))
     audit = str(await rows(application, "SELECT event, detail FROM audit"))
-    tokens = [json.loads(await redis.get(name) or "{}")["value"] async for name in redis.scan_iter("token:*")]
-    assert tokens or "\napprove" not in words
-    secrets = [*tokens, *(application.callback_urls[name].rpartition("/")[2] for name in application.operators)]
+    await world.look_for_tokens()
+    assert world.tokens or "\napprove" not in words
+    secrets = [*world.tokens, *(application.callback_urls[name].rpartition("/")[2] for name in application.operators)]
     numbers = {found[1] for found in NUMBER.finditer(words)}
     for where in (logged, page, jobs, audit):
         for hidden in (*secrets, *numbers, VOUCHER):

@@ -31,6 +31,20 @@ async def test_what_is_not_named_stays(world: World) -> None:
     assert (changed["auto"], changed["can_receive"], changed["balances"]) == (None, False, {"GHS": "0.05"})
 
 
+async def test_what_is_still_to_come_is_told(world: World, clock: FakeClock) -> None:
+    """A prompt expires in its time, and one that is answered does not."""
+    momo, quiet = Momo(world), {"under_way": 0, "coming": []}
+    assert await world.control("GET", "/background") == quiet
+    await momo.pay_in(reference(1), PAYER)
+    assert await world.control("GET", "/background") == {"under_way": 0, "coming": [300.0]}
+    clock.advance(100)
+    assert await world.control("GET", "/background") == {"under_way": 0, "coming": [200.0]}
+    (prompt,) = (await world.control("GET", f"/handsets/{PAYER}"))["prompts"]
+    await world.control("POST", f"/handsets/{PAYER}/prompts/{prompt['id']}", {"answer": "reject"})
+    await world.sandbox.settled()
+    assert await world.control("GET", "/background") == quiet
+
+
 async def test_a_name_is_what_the_operator_says(world: World) -> None:
     """A handset's owner can be given any name."""
     await world.control("PUT", f"/handsets/{PAYER}", {"name": "1. Confirm"})

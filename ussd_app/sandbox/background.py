@@ -61,6 +61,16 @@ class Background:
             wait = max(self._appointments[0].due - self._clock.monotonic(), TICK_SECONDS_MIN)
             self._timer = asyncio.get_running_loop().call_later(wait, self.run_due)
 
+    @property
+    def under_way(self) -> int:
+        """How much is being done now."""
+        return len(self._tasks)
+
+    @property
+    def coming(self) -> list[float]:
+        """In how many seconds of the clock each thing is to be done that is still to come, the next one first."""
+        return sorted(each.due - self._clock.monotonic() for each in self._appointments if each.action)
+
     async def settled(self) -> None:
         """Return when all that is due by the clock has been done, and all that came of it."""
         self.run_due()

@@ -76,6 +76,7 @@ class Control:
             ("PUT", "/switches", self._change_switches),
             ("GET", "/books", self._show_books),
             ("PUT", "/books", self._change_books),
+            ("GET", "/background", self._show_background),
         ]
         return [Route(path, _answered(endpoint), methods=[method]) for method, path, endpoint in endpoints]
 
@@ -142,6 +143,11 @@ class Control:
             "outside": books.balances(OUTSIDE),
             "senders": self._country.messages,
         }
+
+    async def _show_background(self, _request: Request) -> dict[str, Any]:
+        """What is still to come unasked: callbacks, reports, expiries."""
+        background = self._country.background
+        return {"under_way": background.under_way, "coming": [round(seconds, 3) for seconds in background.coming]}
 
     def _movements(self, provider: str) -> list[dict[str, str]]:
         made = (movement for movement in self._country.books.movements if movement.operator == provider)
