@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from ussd_app.clock import Clock
-from ussd_app.redis_client import Client, Script, Scripts
+from ussd_app.redis_client import Client, Script, hot
 from ussd_app.ussd import Event, Reply, Turn
 
 DIALOGUE_BYTES_MAX = 4096
@@ -66,7 +66,7 @@ class Sessions:
     def __init__(
         self, redis: Client, clock: Clock, key: bytes, code: str, *, ttl_seconds: int = 300, lock_seconds: int = 10
     ) -> None:
-        self._scripts = Scripts(redis)
+        self._scripts = hot(redis)
         self._clock = clock
         self._secret = key
         self._code = code
