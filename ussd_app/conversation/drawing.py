@@ -48,13 +48,8 @@ class Drawing:
         options = [option for option in screen.options if option.when is None or known.get(option.when) is True]
         if screen.lists_flows:
             options += [
-                Option(
-                    code,
-                    flow.title,
-                    flow.entry,
-                    listed=flow.listed and (flow.when is None or known.get(flow.when) is True),
-                )
-                for code, flow in sorted(self.menus.codes.items(), key=lambda item: int(item[0]))
+                each.shown if each.when is None or known.get(each.when) is True else each.hidden
+                for each in self.menus.openings
             ]
         return options
 
