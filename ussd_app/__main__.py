@@ -69,11 +69,12 @@ def serve(
     if not is_loopback(f"http://{host}") and settings.loopback and not settings.allow_open_ussd:
         raise SettingsError(f"PUBLIC_URL is {settings.public_url}, and --host {host} lets others in: set PUBLIC_URL")
     _refuse_demo(settings)
-    app.Application(settings).web()  # what is wrong with the settings is said once, here
-    log.configure(settings.log_level)
+    if workers > 1:
+        app.Application(settings).web()  # what is wrong with the settings is said once, here
+        log.configure(settings.log_level)
     uvicorn.run(
-        "ussd_app.app:create",
-        factory=True,
+        "ussd_app.app:create" if workers > 1 else app.create(settings),
+        factory=workers > 1,
         http=Patient,
         host=host,
         port=port,
