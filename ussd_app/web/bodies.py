@@ -20,6 +20,9 @@ USSD_BYTES_MAX = 16 * 1024
 CALLBACK_BYTES_MAX = 64 * 1024
 FIELDS_MAX = 64  # of a form or query; Africa's Talking's longest has 13
 
+# What percent signs stand for in nearly all that is sent: "2A" or "2a" -> "*".
+ASCII = {spelled: chr(code) for code in range(128) for spelled in (f"{code:02x}", f"{code:02X}")}
+
 # The rest of the request is not waited for: the connection is of no more use.
 CLOSE = {"connection": "close"}
 
@@ -81,12 +84,22 @@ def _pairs(encoded: bytes) -> Mapping[str, str]:
         if not pair:
             continue
         name, _, value = pair.partition("=")
-        if "%" in pair:
-            name, value = unquote(name), unquote(value)
+        if "%" in name:
+            name = _unquoted(name)
+        if "%" in value:
+            value = _unquoted(value)
         if name in members:
             raise _twice(name)
         members[name] = value
     return members
+
+
+def _unquoted(text: str) -> str:
+    first, *rest = text.split("%")
+    try:
+        return first + "".join([ASCII[piece[:2]] + piece[2:] for piece in rest])
+    except KeyError:  # several bytes are one character, or nothing is quoted
+        return unquote(text)
 
 
 async def _parts(content_type: str, body: bytes) -> Mapping[str, str]:
