@@ -91,7 +91,7 @@ class Hops:
         self.conversation = conversation
         self.clock = clock
         self.keeper = keeper
-        self.gate = gate or Gate()
+        self.gate = gate or Gate(clock)
         self._counts: dict[tuple[str, str, str], Counter] = {}
 
     async def answer(self, visit: Visit, aggregator: Aggregator, callback: Callback) -> Response:
