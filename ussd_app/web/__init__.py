@@ -81,12 +81,12 @@ class Served(Starlette):
 
     def __init__(self, front: Front, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette] | None) -> None:
         super().__init__(routes=routes, lifespan=lifespan)
-        self._front = front
+        self.front = front
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A hop, or anything else."""
         if scope["type"] == "http" and Front.serves(scope["method"], scope["path"]):
-            await self._front.serve(scope, receive, send)
+            await self.front.serve(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 

@@ -38,10 +38,17 @@ async def read(receive: Receive, bytes_max: int) -> bytes:
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > bytes_max:
-            raise HTTPException(413, f"more than {bytes_max} bytes", CLOSE)
+            raise _too_long(bytes_max)
         if not message.get("more_body", False):
             return b"".join((*chunks, chunk)) if chunks else chunk
         chunks.append(chunk)
+
+
+def within(body: bytes, bytes_max: int) -> bytes:
+    """A body that is here; raises 413 where it is longer."""
+    if len(body) > bytes_max:
+        raise _too_long(bytes_max)
+    return body
 
 
 async def read_by(receive: Receive, bytes_max: int, deadline: float) -> bytes:
@@ -131,6 +138,10 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise _twice(name)
         members[name] = value
     return members
+
+
+def _too_long(bytes_max: int) -> HTTPException:
+    return HTTPException(413, f"more than {bytes_max} bytes", CLOSE)
 
 
 def _twice(name: str) -> HTTPException:

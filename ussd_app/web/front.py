@@ -5,7 +5,7 @@ left behind where it does not end.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
@@ -23,15 +23,20 @@ SHARED = "callback"  # in place of an aggregator's name: whichever recognises it
 Headers = list[tuple[bytes, bytes]]
 
 
+# What becomes of a request: a response, a refusal (HTTPException), or a fault of ours.
+Outcome = Response | BaseException
+Tell = Callable[[Outcome], None]
+
+
 class Front:
     """Serves ``POST|GET /ussd/<aggregator>[/<secret>][/events]`` and ``POST /ussd/callback``."""
 
     def __init__(self, aggregators: Mapping[str, Aggregator], hops: Hops, hop_seconds: float = HOP_SECONDS) -> None:
         self._aggregators = aggregators
-        self._hops = hops
-        self._hop_seconds = hop_seconds
         self._open = [each for each in aggregators.values() if is_open(each)]
-        self._left: set[asyncio.Task[Response]] = set()  # hops that were answered without being over
+        self.hops = hops
+        self.hop_seconds = hop_seconds
+        self.running: set[_Run] = set()  # so that nobody forgets them
 
     @staticmethod
     def serves(method: str, path: str) -> bool:
@@ -40,54 +45,42 @@ class Front:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, at the latest a second after its time is up."""
-        headers: Mapping[str, str] | None = None
-        try:
-            response = await self._response(scope, receive)
-        except HTTPException as refused:
-            response, headers = Response.text(refused.detail, refused.status_code), refused.headers
-        sent: Headers = [(b"content-length", b"%d" % len(response.body)), (b"content-type", response.media.encode())]
-        if headers:
-            sent += [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": response.status, "headers": sent})
+        told = asyncio.get_running_loop().create_future()
+
+        def tell(outcome: Outcome) -> None:
+            if not told.done():
+                told.set_result(outcome)
+
+        self.start(scope, receive, tell)
+        response, headers = spoken(await told)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
-    async def _response(self, scope: Scope, receive: Receive) -> Response:
-        aggregator = self._addressed(scope)
-        loop = asyncio.get_running_loop()
-        visit = Visit()
-        task = loop.create_task(self._hop(scope, receive, aggregator, visit))
-        over = loop.create_future()
-
-        def wake(_task: object = None) -> None:
-            if not over.done():
-                over.set_result(None)
-
-        task.add_done_callback(wake)
-        # Not wait_for, nor timeout: what is stuck would not let go of us even when cancelled, and the handset waits.
-        alarm = loop.call_later(self._hop_seconds, wake)
-        await over
-        alarm.cancel()
-        failure: BaseException | None
-        if task.done():
-            failure = asyncio.CancelledError() if task.cancelled() else task.exception()
-            if failure is None:
-                return task.result()
+    def start(self, scope: Scope, body: bytes | Receive, tell: Tell) -> None:
+        """Begin with one request, whose body is here or is to be read, and tell once what becomes of it, in time."""
+        try:
+            aggregator = self._addressed(scope)
+        except HTTPException as refused:
+            tell(refused)
         else:
-            failure = TimeoutError() if visit.turn else bodies.too_slow()
-            self._leave(task)
-        return await self._hops.rescue(visit, failure)
+            self.running.add(_Run(self, scope, body, aggregator, tell))
 
-    async def _hop(self, scope: Scope, receive: Receive, aggregator: Aggregator | None, visit: Visit) -> Response:
+    def asks_for_address(self, scope: Scope) -> bool:
+        """Whether it matters where this request comes from, which a proxy's headers may have to tell."""
+        aggregator = self._aggregators.get(scope["path"].removeprefix(PREFIX).partition("/")[0])
+        return aggregator is not None and bool(aggregator.settings.ussd_allowed_ips)
+
+    async def hop(self, scope: Scope, source: bytes | Receive, aggregator: Aggregator | None, visit: Visit) -> Response:
+        """The response, where nothing fails and nothing hangs."""
         if scope["method"] == "GET":
             callback = bodies.query(scope["query_string"])
         else:
-            body = await bodies.read(receive, bodies.USSD_BYTES_MAX)
-            callback = await bodies.decode(_content_type(scope), body)
+            callback = await bodies.decode(_content_type(scope), await _whole(source))
         if aggregator is None:
             aggregator = self._recognised(callback)
         elif callback.format not in aggregator.formats:
             raise HTTPException(415, f"{aggregator.name} does not speak this format")
-        return await self._hops.answer(visit, aggregator, callback)
+        return await self.hops.answer(visit, aggregator, callback)
 
     def _addressed(self, scope: Scope) -> Aggregator | None:
         """The aggregator named in the path, None at the shared address; 404, 405, and 403 for a stranger."""
@@ -116,17 +109,74 @@ class Front:
                 raise HTTPException(403, f"{aggregator.name} is served at its own address only")
         raise HTTPException(415, "no aggregator in use speaks this format")
 
-    def _leave(self, task: asyncio.Task[Response]) -> None:
-        """End a hop that was answered for, whenever it lets itself be ended."""
-        self._left.add(task)
-        task.add_done_callback(self._forget)
-        task.cancel()
 
-    def _forget(self, task: asyncio.Task[Response]) -> None:
-        """Looking at its exception keeps asyncio from printing it."""
-        self._left.discard(task)
-        if not task.cancelled():
-            task.exception()
+class _Run:
+    """One hop on its way, and who answers for it where it fails or is late."""
+
+    __slots__ = ("_alarm", "_front", "_over", "_rescue", "_task", "_tell", "_visit")
+
+    def __init__(
+        self, front: Front, scope: Scope, source: bytes | Receive, aggregator: Aggregator | None, tell: Tell
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._front = front
+        self._tell = tell
+        self._visit = Visit()
+        self._over = False  # told, or being answered for
+        self._rescue: asyncio.Task[Response] | None = None
+        self._task = loop.create_task(front.hop(scope, source, aggregator, self._visit))
+        self._task.add_done_callback(self._ended)
+        # Not wait_for, nor timeout: what is stuck would not let go of us even when cancelled, and the handset waits.
+        self._alarm = loop.call_later(front.hop_seconds, self._late)
+
+    def _ended(self, task: asyncio.Task[Response]) -> None:
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._over:  # its end is of no interest; looking at its exception keeps asyncio from printing it
+            self._forget()
+            return
+        self._over = True
+        self._alarm.cancel()
+        if failure is None:
+            self._front.running.discard(self)
+            self._tell(task.result())
+        else:
+            self._answer_for(failure)
+
+    def _late(self) -> None:
+        """Answer for a hop whose time is up, and end it whenever it lets itself be ended."""
+        self._over = True
+        self._answer_for(TimeoutError() if self._visit.turn else bodies.too_slow())
+        self._task.cancel()
+
+    def _answer_for(self, failure: BaseException) -> None:
+        if isinstance(failure, HTTPException):
+            self._forget()
+            self._tell(failure)
+            return
+        self._rescue = asyncio.get_running_loop().create_task(self._front.hops.rescue(self._visit, failure))
+        self._rescue.add_done_callback(self._rescued)
+
+    def _rescued(self, task: asyncio.Task[Response]) -> None:
+        self._forget()
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._tell(failure or task.result())
+
+    def _forget(self) -> None:
+        if self._task.done() and (self._rescue is None or self._rescue.done()):
+            self._front.running.discard(self)
+
+
+def spoken(outcome: Outcome) -> tuple[Response, Headers]:
+    """What goes back, with its headers; raises a fault of ours."""
+    more: Mapping[str, str] | None = None
+    if isinstance(outcome, HTTPException):
+        outcome, more = Response.text(outcome.detail, outcome.status_code), outcome.headers
+    elif isinstance(outcome, BaseException):
+        raise outcome
+    headers = [(b"content-length", b"%d" % len(outcome.body)), (b"content-type", outcome.media.encode())]
+    if more:
+        headers += [(name.encode(), value.encode()) for name, value in more.items()]
+    return outcome, headers
 
 
 def is_open(aggregator: Aggregator) -> bool:
@@ -145,6 +195,12 @@ def _admit(scope: Scope, aggregator: Aggregator, given: str) -> None:
     networks = aggregator.settings.ussd_allowed_ips
     if networks and not allowed(address(scope), networks):
         raise HTTPException(403)
+
+
+async def _whole(source: bytes | Receive) -> bytes:
+    if isinstance(source, bytes):
+        return bodies.within(source, bodies.USSD_BYTES_MAX)
+    return await bodies.read(source, bodies.USSD_BYTES_MAX)
 
 
 def _content_type(scope: Scope) -> str:
