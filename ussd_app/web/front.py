@@ -168,15 +168,17 @@ class _Run:
 
 def spoken(outcome: Outcome) -> tuple[Response, Headers]:
     """What goes back, with its headers; raises a fault of ours."""
-    more: Mapping[str, str] | None = None
-    if isinstance(outcome, HTTPException):
-        outcome, more = Response.text(outcome.detail, outcome.status_code), outcome.headers
-    elif isinstance(outcome, BaseException):
+    if isinstance(outcome, Response):
+        return outcome, _headers(outcome)
+    if not isinstance(outcome, HTTPException):
         raise outcome
-    headers = [(b"content-length", b"%d" % len(outcome.body)), (b"content-type", outcome.media.encode())]
-    if more:
-        headers += [(name.encode(), value.encode()) for name, value in more.items()]
-    return outcome, headers
+    response = Response.text(outcome.detail, outcome.status_code)
+    more = [(name.encode(), value.encode()) for name, value in (outcome.headers or {}).items()]
+    return response, _headers(response) + more
+
+
+def _headers(response: Response) -> Headers:
+    return [(b"content-length", b"%d" % len(response.body)), (b"content-type", response.media.encode())]
 
 
 def is_open(aggregator: Aggregator) -> bool:

@@ -1,4 +1,6 @@
-"""uvicorn's protocol with limits for those who take a socket and do not use it; and a response leaves in one write.
+"""uvicorn's protocol with limits for those who take a socket and do not use it, and a short way for hops.
+
+A hop whose whole request is here needs no ASGI: it goes to the front at once, and its response leaves in one write.
 
 A connection lives only so long without a whole request, whether it says nothing, half a head or a body byte by byte.
 What is answered before its body is there is closed with the answer. Where sockets run out, whoever has kept one
@@ -7,16 +9,24 @@ waiting longest gives it up.
 
 import resource
 from asyncio import AbstractEventLoop, Transport
+from functools import partial
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ussd_app import log, metrics
+from ussd_app.aggregators import Response
+from ussd_app.web.front import Front, Outcome, spoken
 
 WHOLE_SECONDS = 12.0  # from the connection, or from the first byte of a further request, to the request's last byte
 LOOK_SECONDS = 1.0  # between two looks at who waits
 TOLD_SECONDS = 60.0  # between two lines about sockets that ran out
 DESCRIPTORS_WANTED = 65_536
 SPARE = 128  # descriptors for stores, providers, logs and menus
+SHORT_WAY = frozenset({"GET", "POST"})
+FAULT = Response.text("Internal Server Error", 500)
 
 logger = log.get(__name__)
 
@@ -115,6 +125,9 @@ class Patient(HttpToolsProtocol):
     """One connection."""
 
     _gathered: _Gathered
+    _front: Front | None = None  # of the application behind uvicorn's middleware
+    _feeding = False  # the parser is at work
+    _held: tuple[RequestResponseCycle, ASGI3Application] | None = None  # a hop whose body may be here in a moment
     _whole = True  # the last byte of the request under way is here, or none is under way
     _keep_alive = True  # what the request under way asked for
 
@@ -122,6 +135,7 @@ class Patient(HttpToolsProtocol):
         """Begin to wait."""
         super().connection_made(transport)
         self._gathered = _Gathered(transport, self.loop)
+        self._front = _front_of(self.config.loaded_app)
         metrics.SOCKETS.inc()
         if len(self.connections) > SOCKETS.most:
             SOCKETS.make_room(self, self.loop)
@@ -135,8 +149,12 @@ class Patient(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some of a request, or all of it."""
-        self._whole = False
+        self._whole, self._feeding = False, True
         super().data_received(data)
+        self._feeding = False
+        if self._held:
+            (cycle, app), self._held = self._held, None
+            self._start_hop(cycle, app)
         if not self._whole:
             SOCKETS.wait_for(self, self.loop)
 
@@ -161,7 +179,55 @@ class Patient(HttpToolsProtocol):
             self.cycle.keep_alive = self._keep_alive
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin with a request; with a hop only when the parser has been fed, since its body is likely to be here."""
+        method, path = cycle.scope["method"], cycle.scope["path"]
+        if self._feeding and self._front and method in SHORT_WAY and self._front.serves(method, path):
+            self._held = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _start_hop(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """The short way where the request is whole and plain; ASGI for all others."""
+        front, scope = self._front, cast("Scope", cycle.scope)
+        if self.transport.is_closing():
+            return
+        if front is None or cycle.more_body or self.flow.write_paused or front.asks_for_address(scope):
+            super()._start_asgi_task(cycle, app)
+        else:
+            front.start(scope, bytes(cycle.body), partial(self._tell, cycle))
+
+    def _tell(self, cycle: RequestResponseCycle, outcome: Outcome) -> None:
+        """The response, as the cycle would have sent it."""
+        try:
+            response, headers = spoken(outcome)
+        except BaseException as fault:
+            self.logger.exception("Exception in ASGI application\n", exc_info=fault)
+            response, headers = FAULT, [(b"connection", b"close"), (b"content-length", b"%d" % len(FAULT.body))]
+        cycle.response_started = cycle.response_complete = True
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        if (b"connection", b"close") in headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        self.transport.write(b"".join((STATUS_LINE[response.status], *lines, b"\r\n", response.body)))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
     def shutdown(self) -> None:
         """The server ends: so does the connection, with the answer under way."""
         self._keep_alive = False
         super().shutdown()
+
+
+def _front_of(app: object) -> Front | None:
+    """The way in for hops of the application that uvicorn has wrapped, if it has one."""
+    while app is not None:
+        front = getattr(app, "front", None)
+        if isinstance(front, Front):
+            return front
+        app = getattr(app, "app", None)
+    return None
