@@ -17,7 +17,12 @@ class Drawing:
         self.menus = menus
         self.dialogue = dialogue
         self.room = room
-        self.foot = f"{BACK} {self.word('back')} {HOME} {self.word('home')}" if leave else ""
+        self.leave = leave
+
+    @property
+    def foot(self) -> str:
+        """The keys that always work."""
+        return f"{BACK} {self.word('back')} {HOME} {self.word('home')}" if self.leave else ""
 
     def word(self, name: str) -> str:
         """A sentence of the system's own."""
