@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -40,11 +41,18 @@ def right(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(uvicorn, "run", lambda *_given, **_named: None)
+    monkeypatch.setattr(uvicorn.Config, "bind_socket", lambda _self: socket.socket())
+    monkeypatch.setattr(uvicorn.Server, "run", _not_listen)
     monkeypatch.setattr(signal, "signal", lambda *_given: None)  # the tests end as they always do
     monkeypatch.setattr(sys, "argv", ["ussd-app", "serve"])
     yield monkeypatch
     structlog.reset_defaults()
+
+
+def _not_listen(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+    server.started = True
+    for each in sockets:
+        each.close()
 
 
 def _serve() -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 
@@ -15,7 +16,7 @@ from conftest import FakeClock
 from edge import count
 from safaricom import GIVEN, TOKEN, pair
 from test_doors import posted
-from test_edge_settings import _serve, right  # noqa: F401 - a fixture
+from test_edge_settings import _not_listen, _serve, right  # noqa: F401 - a fixture
 from test_journeys import application, load_menus, surroundings  # noqa: F401 - a fixture
 
 from ussd_app import __main__ as command
@@ -66,8 +67,13 @@ def test_what_is_no_address_of_a_proxy_is_said(
 
 def test_proxies_are_addresses_and_ranges(right: pytest.MonkeyPatch) -> None:
     """As documented."""
-    started: list[str] = []
-    right.setattr(uvicorn, "run", lambda *_given, **named: started.append(named["forwarded_allow_ips"]))
+    started: list[object] = []
+
+    def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        started.append(server.config.forwarded_allow_ips)
+        _not_listen(server, sockets)
+
+    right.setattr(uvicorn.Server, "run", run)
     for proxies in ("127.0.0.1", "172.18.0.1, 10.0.0.0/8", "::1,fd00::/8"):
         right.setattr(sys, "argv", ["ussd-app", "serve", "--trusted-proxies", proxies])
         assert _serve() == 0

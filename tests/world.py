@@ -16,6 +16,7 @@ from ussd_app.promises import Promise
 from ussd_app.sessions import Copy, Hop, Late
 from ussd_app.ussd import Effects, Reply, Turn
 from ussd_app.web.doors import Door
+from ussd_app.web.gate import Gate
 from ussd_app.web.hops import Conversation, Hops, Sessions
 
 WORDS = {
@@ -184,6 +185,7 @@ class World:
     clock: Clock = field(default_factory=FakeClock)
     hop_seconds: float = 5.0
     address: str = "127.0.0.1"
+    gate: Gate | None = None  # the usual one
 
     @property
     def app(self) -> Starlette:
@@ -192,7 +194,7 @@ class World:
         return web.build(
             web.Parts(
                 aggregators={each.name: each for each in self.aggregators},
-                hops=Hops(self.sessions, self.conversation, self.clock, self.keeper),  # type: ignore[arg-type]  # no stores,
+                hops=Hops(self.sessions, self.conversation, self.clock, self.keeper, self.gate),  # type: ignore[arg-type]  # no stores
                 callbacks={"mtn_momo": door},
                 keep_callback=self.store.keep,
                 reports={"mtn": door},

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-import uvicorn
 
 from ussd_app import app, http, log, menus, migrations, worker
 from ussd_app.clock import Clock
@@ -27,7 +26,7 @@ from ussd_app.menus.model import Limits
 from ussd_app.msisdn import InvalidMsisdn, Msisdn, parse
 from ussd_app.operators.mtn_momo import PRODUCTS, SANDBOX
 from ussd_app.seals import Seals
-from ussd_app.web.patience import Patient
+from ussd_app.web import serving
 
 Result = TypeVar("Result")
 
@@ -69,22 +68,11 @@ def serve(
     if not is_loopback(f"http://{host}") and settings.loopback and not settings.allow_open_ussd:
         raise SettingsError(f"PUBLIC_URL is {settings.public_url}, and --host {host} lets others in: set PUBLIC_URL")
     _refuse_demo(settings)
-    app.Application(settings).web()  # what is wrong with the settings is said once, here
-    log.configure(settings.log_level)
-    uvicorn.run(
-        "ussd_app.app:create",
-        factory=True,
-        http=Patient,
-        host=host,
-        port=port,
-        workers=workers,
-        access_log=False,  # it would print secret paths
-        log_level="warning",
-        server_header=False,
-        forwarded_allow_ips=trusted_proxies,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=15,
-    )
+    if workers > 1:
+        app.Application(settings).web()  # what is wrong with the settings is said once, here
+        log.configure(settings.log_level)
+    application = "ussd_app.app:create" if workers > 1 else app.create(settings)
+    serving.serve(application, host, port, workers=workers, trusted_proxies=trusted_proxies)
 
 
 @cli.command()

@@ -51,6 +51,7 @@ from ussd_app.till import Tills
 from ussd_app.web import Parts
 from ussd_app.web.doors import Door, secret_of
 from ussd_app.web.hops import Hops
+from ussd_app.web.patience import SOCKETS
 
 JOB_CONNECTIONS = 4
 NAME = "ussd_app"  # by which Postgres knows our connections; Procrastinate's own are called "ussd_app jobs"
@@ -328,11 +329,13 @@ def _kept_key(path: Path) -> str:
     return path.read_text().strip()
 
 
-def create() -> Starlette:
-    """What uvicorn's worker processes call: the web application of the environment's settings."""
-    settings, _ = with_stores(load(Settings))
+def create(settings: Settings | None = None) -> Starlette:
+    """The web application of a whole process; uvicorn's worker processes call it, and read their own settings."""
+    if settings is None:
+        settings, _ = with_stores(load(Settings))
     log.configure(settings.log_level)
     application = Application(settings).web()
+    SOCKETS.count()
     # What has been built lives as long as the process: no later collection need look at it.
     gc.collect()
     gc.freeze()

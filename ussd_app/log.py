@@ -1,5 +1,6 @@
 """Log lines: one JSON object each, numbers masked, joined by the ids bound to the task that writes them."""
 
+import json
 import logging
 import re
 import sys
@@ -18,6 +19,9 @@ KEPT = frozenset({"level", "timestamp", "module", "session_id", "payment", "orde
 KEPT |= {"aggregator", "flow", "outcome"}
 
 
+_ENCODER = json.JSONEncoder(default=repr)  # made once: making one costs as much as a line
+
+
 def configure(level: str = "INFO", *, pretty: bool = False) -> None:
     """Set up logging for this process: JSON lines on standard error, or coloured ones for a person at a terminal."""
     shared: list[structlog.types.Processor] = [
@@ -28,9 +32,9 @@ def configure(level: str = "INFO", *, pretty: bool = False) -> None:
         _masked,
     ]
     structlog.configure(
-        processors=[*shared, structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()],
+        processors=[*shared, structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(_json)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
     # Libraries speak through logging; their warnings are ours to hear, their chatter is not. No locals, no URLs.
@@ -45,6 +49,10 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
     """A logger that names its module."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(module=name)
     return logger
+
+
+def _json(event: MutableMapping[str, Any], **_options: object) -> str:
+    return _ENCODER.encode(event)
 
 
 class _StandardError:

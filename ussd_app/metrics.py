@@ -7,6 +7,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 HOPS = Counter("ussd_hops", "USSD requests answered", ("aggregator", "flow", "outcome"))
+REFUSED = Counter("ussd_refused", "Hops refused before anything was begun: a dial, or one that continues", ("what",))
+SOCKETS = Gauge("sockets", "Connections of those who call us", multiprocess_mode="livesum")
+SOCKETS_SHED = Counter("sockets_shed", "Connections closed because sockets had run out")
 HOP_SECONDS = Histogram(
     "ussd_hop_seconds",
     "From the request's last byte to the reply",

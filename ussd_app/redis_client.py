@@ -7,11 +7,21 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ussd_app.redis_line import Line, Server
 
 TIMEOUT_SECONDS = 0.5  # to connect, and for an answer; nothing is tried again
 CONNECTIONS_MAX = 50
@@ -39,7 +49,26 @@ def connect(url: str) -> Client:
     if kind == "cluster":
         return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
     pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS_MAX, timeout=QUEUE_SECONDS, **options)
-    return Redis.from_pool(pool)
+    return Direct.from_pool(pool)
+
+
+class Direct(Redis):
+    """A client of one server, with a line of its own for the scripts of hops."""
+
+    _line: Line | None = None
+
+    @property
+    def line(self) -> Line:
+        """It connects when something is asked, and is closed with the client."""
+        if self._line is None:
+            self._line = Line(lambda: _server(self.connection_pool))
+        return self._line
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - redis-py's own
+        """Close both."""
+        if self._line:
+            await self._line.aclose()
+        await super().aclose(close_connection_pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +90,11 @@ class _Call:
     key: str
     arguments: tuple[str | bytes | int, ...]
     answer: asyncio.Future[Any]
+
+
+def hot(redis: Client) -> "Line | Scripts":
+    """What runs the scripts of hops: the client's own line where it has one, else pipelines of redis-py's."""
+    return redis.line if isinstance(redis, Direct) else Scripts(redis)
 
 
 class Scripts:
@@ -133,7 +167,26 @@ def _master(url: SplitResult, options: dict[str, Any]) -> Redis:
         raise ValueError("sentinels watch over a master by its name")
     sentinels = [(host, int(port or 26379)) for host, _, port in (pair.partition(":") for pair in hosts.split(","))]
     sentinel = Sentinel(sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call] # redis-py's omission
-    master: Redis = sentinel.master_for(
-        name, db=int(database or 0), username=unquote(user) or None, password=unquote(password) or None, **options
-    )
+    master: Direct = sentinel.master_for(
+        name, Direct, db=int(database or 0), username=unquote(user) or None, password=unquote(password) or None,
+        **options,
+    )  # fmt: skip
     return master
+
+
+async def _server(pool: ConnectionPool) -> Server:
+    """Where this pool's connections lead now, and how they introduce themselves; raises RedisError."""
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's omission
+    greeting: list[tuple[str | int, ...]] = []
+    if connection.password:
+        greeting.append(("AUTH", *([connection.username] if connection.username else []), connection.password))
+    if connection.db:
+        greeting.append(("SELECT", connection.db))
+    if isinstance(connection, UnixDomainSocketConnection):
+        return Server(path=connection.path, greeting=tuple(greeting))
+    assert isinstance(connection, Connection)  # noqa: S101 - connect makes no other
+    host, port = connection.host, connection.port
+    if isinstance(pool, SentinelConnectionPool):
+        host, port = await pool.get_master_address()  # type: ignore[no-untyped-call]  # the same
+    context = connection.ssl_context.get() if isinstance(connection, SSLConnection) else None
+    return Server(host, port, ssl=context, greeting=tuple(greeting))

@@ -1,11 +1,11 @@
 """USSD aggregators: one file each, turning their request into a Turn and our Reply into their response."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pydantic import NonNegativeInt, PositiveInt
-from starlette.responses import Response
 
 from ussd_app import msisdn
 from ussd_app.config import Environment, Networks, Segment
@@ -31,6 +31,26 @@ class Callback:
 
     format: str  # "form" | "json" | "query" | "xml"
     fields: Mapping[str, Any] = field(repr=False)  # what was typed is among them
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What goes back over HTTP."""
+
+    body: bytes
+    media: str  # the content type
+    status: int = 200
+
+    @classmethod
+    def text(cls, words: str, status: int = 200) -> Self:
+        """Plain text."""
+        return cls(words.encode(), "text/plain; charset=utf-8", status)
+
+    @classmethod
+    def json(cls, value: Mapping[str, Any]) -> Self:
+        """A JSON object; raises ValueError for a number that JSON has not."""
+        words = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return cls(words.encode(), "application/json")
 
 
 class Malformed(ValueError):

@@ -5,9 +5,8 @@ speak the same callback. ``text`` is the log of every entry so far, joined by ``
 """
 
 from pydantic_settings import SettingsConfigDict
-from starlette.responses import PlainTextResponse, Response
 
-from ussd_app.aggregators import AggregatorSettings, Callback, Malformed, number, optional, required
+from ussd_app.aggregators import AggregatorSettings, Callback, Malformed, Response, number, optional, required
 from ussd_app.ussd import Event, Reply, Turn
 
 # End-of-session status -> event. ``Success`` says that we answered END, nothing about the business.
@@ -56,12 +55,12 @@ class Aggregator:
 
     def render(self, _turn: Turn, reply: Reply) -> Response:
         """The words behind their literal prefix; with anything before it the session would be terminated."""
-        return PlainTextResponse(f"{'END' if reply.close else 'CON'} {reply.text}")
+        return Response.text(f"{'END' if reply.close else 'CON'} {reply.text}")
 
     def acknowledge(self, _turn: Turn) -> Response:
         """200 and an empty body."""
-        return PlainTextResponse("")
+        return Response.text("")
 
     def refuse(self, _callback: Callback, problem: Malformed) -> Response:
         """400, on which Africa's Talking terminates the session."""
-        return PlainTextResponse(str(problem), 400)
+        return Response.text(str(problem), 400)

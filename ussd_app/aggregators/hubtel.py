@@ -4,9 +4,17 @@ Documents: developers.hubtel.com "API Reference - Prog Services"; its copies dif
 """
 
 from pydantic_settings import SettingsConfigDict
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ussd_app.aggregators import ID_CHARS_MAX, AggregatorSettings, Callback, Malformed, number, optional, required
+from ussd_app.aggregators import (
+    ID_CHARS_MAX,
+    AggregatorSettings,
+    Callback,
+    Malformed,
+    Response,
+    number,
+    optional,
+    required,
+)
 from ussd_app.ussd import Event, Reply, Turn, after_code
 
 # Type, whatever its case -> event.
@@ -62,7 +70,7 @@ class Aggregator:
     def render(self, turn: Turn, reply: Reply) -> Response:
         """The screen; the first line is also the title that non-USSD channels require."""
         text = reply.text.translate(PLAIN_CAPITALS)
-        return JSONResponse(
+        return Response.json(
             {
                 "SessionId": turn.session_id,
                 "Type": "release" if reply.close else "response",
@@ -79,4 +87,4 @@ class Aggregator:
 
     def refuse(self, _callback: Callback, problem: Malformed) -> Response:
         """400 and the field's name."""
-        return PlainTextResponse(str(problem), 400)
+        return Response.text(str(problem), 400)

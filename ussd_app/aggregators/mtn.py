@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic_settings import SettingsConfigDict
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ussd_app.aggregators import AggregatorSettings, Callback, Malformed, number, optional, required
+from ussd_app.aggregators import AggregatorSettings, Callback, Malformed, Response, number, optional, required
 from ussd_app.ussd import Event, Reply, Turn, after_code
 
 Style = Literal["madapi", "flat", "con_end"]
@@ -81,7 +80,7 @@ class Aggregator:
     def render(self, turn: Turn, reply: Reply) -> Response:
         """The screen in the shape the turn came in, with the schema's types."""
         if turn.style == "con_end":
-            return PlainTextResponse(f"{'END' if reply.close else 'CON'} {reply.text}")
+            return Response.text(f"{'END' if reply.close else 'CON'} {reply.text}")
         answer = {
             "userInputRequired": not reply.close,
             "serviceCode": turn.service_code,
@@ -90,8 +89,8 @@ class Aggregator:
             "sessionId": turn.session_id,
         }
         if turn.style == "flat":
-            return JSONResponse({"response": reply.text, **answer})
-        return JSONResponse(
+            return Response.json({"response": reply.text, **answer})
+        return Response.json(
             {
                 "statusCode": "0000",
                 "statusMessage": "OK",
@@ -108,7 +107,7 @@ class Aggregator:
 
     def refuse(self, _callback: Callback, problem: Malformed) -> Response:
         """400 and the field's name; MTN documents the shape of an error but not its codes."""
-        return PlainTextResponse(str(problem), 400)
+        return Response.text(str(problem), 400)
 
     def _style(self, fields: Mapping[str, Any]) -> Style:
         if self.settings.ussd_format:

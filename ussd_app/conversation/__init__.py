@@ -63,7 +63,7 @@ class _Talk:
         self.given_language: str | None = None  # by the aggregator, to a dialogue that begins
         self.pins: dict[str, Pin] = {}  # for the actions of this hop, and gone with it
         self.last_word: str | None = None  # the dialogue ends with this sentence
-        self.dialogue = self._fresh()
+        self.dialogue: Dialogue
 
     async def answer(self) -> Answer:
         """Go where this hop leads, and draw what is there."""
@@ -116,14 +116,12 @@ class _Talk:
 
     def _adopts(self, stored: Dialogue) -> bool:
         """Whether a dialogue begun under other menus knows all that its screen says now; it goes on under these."""
-        fresh, self.dialogue = self.dialogue, stored
+        self.dialogue = stored
         stored.menus = self.menus.digest
         try:
             self._show()
         except Exception:  # noqa: BLE001 - whatever the new words miss, the answer is the same: begin again
             return False
-        finally:
-            self.dialogue = fresh
         return True
 
     def _may_resume(self, left: Dialogue) -> bool:

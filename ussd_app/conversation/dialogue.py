@@ -13,6 +13,7 @@ from ussd_app.msisdn import Msisdn
 
 HISTORY_MAX = 12  # screens one can go back
 RUN_BYTES = 12  # of a digest that no two runs may share
+PLAIN = frozenset({str, bool, int})  # as JSON has them
 
 
 @dataclass(slots=True)
@@ -53,8 +54,8 @@ class Dialogue:
     def load(cls, stored: Mapping[str, Any]) -> "Dialogue":
         """From what dump made; raises TypeError or ValueError where another version made it otherwise."""
         given = dict(stored)
-        given["answers"] = {name: unpack(value) for name, value in given.get("answers", {}).items()}
-        given["known"] = {name: unpack(value) for name, value in given.get("known", {}).items()}
+        given["answers"] = _unpacked(given.get("answers", {}))
+        given["known"] = _unpacked(given.get("known", {}))
         given["page"] = Page(**given["page"]) if given.get("page") else None
         loaded = cls(**given)
         loaded.history = [f"{loaded.flow}.{screen}" for screen in loaded.history]
@@ -62,12 +63,16 @@ class Dialogue:
 
     def dump(self) -> dict[str, Any]:
         """As JSON, without what is empty."""
-        stored = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        stored["answers"] = {name: pack(value) for name, value in self.answers.items()}
-        stored["known"] = {name: pack(value) for name, value in self.known.items()}
-        stored["page"] = asdict(self.page) if self.page else None
-        stored["history"] = [state.removeprefix(f"{self.flow}.") for state in self.history]
-        return {name: value for name, value in stored.items() if value}
+        stored = {name: value for name in self.__slots__ if (value := getattr(self, name))}
+        if self.answers:
+            stored["answers"] = _packed(self.answers)
+        if self.known:
+            stored["known"] = _packed(self.known)
+        if self.page:
+            stored["page"] = asdict(self.page)
+        if self.history:
+            stored["history"] = [state.removeprefix(f"{self.flow}.") for state in self.history]
+        return stored
 
     @property
     def flow(self) -> str:
@@ -102,6 +107,14 @@ class Dialogue:
         self.home, self.known, self.history = self.state, dict(self.answers), []
 
 
+def _packed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value if type(value) in PLAIN else pack(value) for name, value in values.items()}
+
+
+def _unpacked(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value if type(value) in PLAIN else unpack(value) for name, value in values.items()}
+
+
 def pack(value: Any) -> Any:  # noqa: ANN401 - anything a screen can show
     """A typed value as JSON: plain where JSON has the type, else a list, of a shape that no other type has."""
     match value:
@@ -113,7 +126,7 @@ def pack(value: Any) -> Any:  # noqa: ANN401 - anything a screen can show
             return ["moment", value.isoformat()]
         case date():
             return ["date", value.isoformat()]
-        case str() | bool() | int() if type(value) in {str, bool, int}:
+        case _ if type(value) in PLAIN:
             return value
         case _:  # a Pin among them
             raise TypeError(f"a {type(value).__name__} is not kept in a dialogue")

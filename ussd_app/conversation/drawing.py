@@ -17,7 +17,12 @@ class Drawing:
         self.menus = menus
         self.dialogue = dialogue
         self.room = room
-        self.foot = f"{BACK} {self.word('back')} {HOME} {self.word('home')}" if leave else ""
+        self.leave = leave
+
+    @property
+    def foot(self) -> str:
+        """The keys that always work."""
+        return f"{BACK} {self.word('back')} {HOME} {self.word('home')}" if self.leave else ""
 
     def word(self, name: str) -> str:
         """A sentence of the system's own."""
@@ -48,13 +53,8 @@ class Drawing:
         options = [option for option in screen.options if option.when is None or known.get(option.when) is True]
         if screen.lists_flows:
             options += [
-                Option(
-                    code,
-                    flow.title,
-                    flow.entry,
-                    listed=flow.listed and (flow.when is None or known.get(flow.when) is True),
-                )
-                for code, flow in sorted(self.menus.codes.items(), key=lambda item: int(item[0]))
+                each.shown if each.when is None or known.get(each.when) is True else each.hidden
+                for each in self.menus.openings
             ]
         return options
 

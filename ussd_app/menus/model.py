@@ -1,7 +1,7 @@
 """Compiled menus: immutable, wired once, shared by every dialogue."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from transitions import Machine
@@ -134,6 +134,21 @@ class SmsTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """A flow's line at home, where it is for whom ``when`` says, and its key without a line, for everybody else."""
+
+    when: str | None
+    shown: Option
+    hidden: Option
+
+    @classmethod
+    def of(cls, code: str, flow: Flow) -> "Opening":
+        """That of a flow under its code."""
+        option = Option(code, flow.title, flow.entry, listed=flow.listed)
+        return cls(flow.when, option, replace(option, listed=False))
+
+
+@dataclass(frozen=True, slots=True)
 class Menus:
     """Everything menus/ says, checked."""
 
@@ -147,3 +162,8 @@ class Menus:
     limits: Limits = field(default_factory=Limits)  # they were checked for; hints stand where these leave room
     bundles: Mapping[str, Bundle] = field(default_factory=dict)  # by id, in the order of the file
     home_needs: frozenset[str] = frozenset()  # every variable the home flow asks for; a dialogue forgets its others
+    openings: tuple[Opening, ...] = field(init=False, repr=False, compare=False)  # by their codes, the lowest first
+
+    def __post_init__(self) -> None:
+        coded = sorted(self.codes.items(), key=lambda item: int(item[0]))
+        object.__setattr__(self, "openings", tuple(Opening.of(code, flow) for code, flow in coded))

@@ -16,20 +16,18 @@ from ussd_app.msisdn import Msisdn
 class _Said:
     """One text in one language, compiled when it is first said: a process says few of them, and starts sooner."""
 
-    __slots__ = ("_jinja", "_say", "_words", "variables")
+    __slots__ = ("_jinja", "_say", "variables", "words")
 
     def __init__(self, words: str, jinja: Environment) -> None:
-        self._words = to_gsm(words)
+        self.words = to_gsm(words)
         self._jinja = jinja
         self._say: Callable[..., str] | None = None
-        self.variables = frozenset(placeholder.name for placeholder in template.placeholders(self._words))
+        self.variables = frozenset(placeholder.name for placeholder in template.placeholders(self.words))
 
     def say(self, variables: Mapping[str, Any]) -> str:
         """The words, filled in."""
-        if not self.variables:
-            return self._words
         if self._say is None:
-            self._say = self._jinja.from_string(self._words).render
+            self._say = self._jinja.from_string(self.words).render
         return self._say(variables)
 
 
@@ -48,7 +46,10 @@ class Templates:
 
     def render(self, text_id: str, language: str, variables: Mapping[str, Any]) -> str:
         """The words in GSM-7; a text missing in that language falls back to English. KeyError: no such text."""
-        said = self._said.get(language, {}).get(text_id) or self._said["en"][text_id]
+        spoken = self._said.get(language)
+        said = (spoken.get(text_id) if spoken else None) or self._said["en"][text_id]
+        if not said.variables:
+            return said.words
         shown = {name: self._data(name, variables[name]) for name in said.variables if name in variables}
         return said.say(shown)
 

@@ -7,7 +7,7 @@ keyed digest are kept. Lock and repeat window go by the web processes' clocks, w
 
 import hashlib
 import json
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -15,17 +15,21 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from ussd_app.clock import Clock
-from ussd_app.redis_client import Client, Script, Scripts
+from ussd_app.redis_client import Client, Script, hot
 from ussd_app.ussd import Event, Reply, Turn
 
 DIALOGUE_BYTES_MAX = 4096
 WAIT_SECONDS = 4.5  # for the hop that is being answered, inside the 5 s an aggregator gives us
 POLL_SECONDS = (0.02, 0.25)  # between two looks: first, and at most
 PREFIXES_MAX = 512  # ends of the previous input considered; one more than the longest entry has characters
+URL_SAFE = bytes.maketrans(b"+/", b"-_")
 DIGEST_BYTES = 8  # keyed, so that nobody can look for two that are alike; begin.lua counts their 11 letters
 
 BEGIN = Script.of(files("ussd_app.sessions").joinpath("begin.lua").read_text())
 COMMIT = Script.of(files("ussd_app.sessions").joinpath("commit.lua").read_text())
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 class SessionsAway(Exception):
@@ -66,7 +70,7 @@ class Sessions:
     def __init__(
         self, redis: Client, clock: Clock, key: bytes, code: str, *, ttl_seconds: int = 300, lock_seconds: int = 10
     ) -> None:
-        self._scripts = Scripts(redis)
+        self._scripts = hot(redis)
         self._clock = clock
         self._secret = key
         self._code = code
@@ -101,7 +105,7 @@ class Sessions:
 
         Raises ValueError where the dialogue is over 4 KB.
         """
-        stored = "" if dialogue is None else json.dumps(dialogue, separators=(",", ":"))
+        stored = "" if dialogue is None else _JSON.encode(dialogue)
         if len(stored) > DIALOGUE_BYTES_MAX:
             raise ValueError(f"a dialogue of {len(stored)} bytes; {DIALOGUE_BYTES_MAX} are allowed")
         words = reply.text.encode(errors="replace")
@@ -181,7 +185,8 @@ def _after(base: bytes, text: str) -> str:
 
 
 def _rendered(digest: bytes) -> str:
-    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+    """In URL-safe base64, without its padding."""
+    return b2a_base64(digest, newline=False).translate(URL_SAFE, b"=").decode()
 
 
 def _raw(text: str) -> bytes:

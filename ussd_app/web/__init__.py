@@ -16,14 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Lifespan
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from ussd_app import log, metrics
-from ussd_app.aggregators import Aggregator, Callback
+from ussd_app.aggregators import Aggregator
 from ussd_app.config import Settings, SettingsError, allowed
 from ussd_app.web import bodies
-from ussd_app.web.doors import Door, address, same
-from ussd_app.web.hops import HOP_SECONDS, Hops, fault
+from ussd_app.web.doors import Door, address
+from ussd_app.web.front import HEALTH, HOP_SECONDS, Front, is_open
+from ussd_app.web.hops import Hops, fault
 
 READY_SECONDS = 1.0  # for one store to answer
 STORE_SECONDS = 5.0  # for a callback to be stored; the provider repeats what is answered 503
@@ -59,12 +60,10 @@ class Parts:
 def build(parts: Parts, routes: Sequence[BaseRoute] = (), lifespan: Lifespan[Starlette] | None = None) -> Starlette:
     """The web application; ``routes`` are what others add (sandbox, console)."""
     web = Web(parts)
-    return Starlette(
+    return Served(
+        Front(parts.aggregators, parts.hops, parts.hop_seconds),
         routes=[
-            Route("/ussd/callback", web.shared, methods=["POST"]),
-            Route("/ussd/health", web.ussd_health),
-            Route("/ussd/{aggregator}", web.named, methods=["GET", "POST"]),
-            Route("/ussd/{aggregator}/{secret:path}", web.named, methods=["GET", "POST"]),
+            Route(HEALTH, web.ussd_health),
             Route("/callbacks/{provider}/{secret}", web.callback, methods=["POST", "PUT"]),
             Route("/callbacks/{provider}/{secret}/{path:path}", web.callback, methods=["POST", "PUT"]),
             Route("/sms/{sender}/{secret}/{kind}", web.report, methods=["POST"]),
@@ -77,12 +76,27 @@ def build(parts: Parts, routes: Sequence[BaseRoute] = (), lifespan: Lifespan[Sta
     )
 
 
+class Served(Starlette):
+    """Starlette, and before it the way in for hops, which costs a third of what its routes and requests do."""
+
+    def __init__(self, front: Front, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette] | None) -> None:
+        super().__init__(routes=routes, lifespan=lifespan)
+        self.front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A hop, or anything else."""
+        if scope["type"] == "http" and Front.serves(scope["method"], scope["path"]):
+            await self.front.serve(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def refuse_open(settings: Settings, aggregators: Iterable[Aggregator]) -> None:
     """Raise SettingsError where a public address would take hops from anyone (design.md law 24)."""
     if settings.loopback or settings.allow_open_ussd:
         return
     for aggregator in aggregators:
-        if _is_open(aggregator):
+        if is_open(aggregator):
             prefix = aggregator.settings.model_config.get("env_prefix", "")
             raise SettingsError(
                 f"{prefix}USSD_SECRET is not set, so anyone could post hops to PUBLIC_URL {settings.public_url}: "
@@ -96,36 +110,6 @@ class Web:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._storing: set[asyncio.Task[bool]] = set()
-        self.open = [each for each in parts.aggregators.values() if _is_open(each)]
-
-    async def shared(self, request: Request) -> Response:
-        """A hop of whichever open aggregator speaks this format."""
-        deadline = self._deadline()
-        callback = await self._callback(request, deadline)
-        for aggregator in self.open:
-            if aggregator.recognises(callback):
-                return await self.parts.hops.answer(aggregator, callback, deadline)
-        for aggregator in self.parts.aggregators.values():
-            if aggregator.recognises(callback):
-                raise HTTPException(403, f"{aggregator.name} is served at its own address only")
-        raise HTTPException(415, "no aggregator in use speaks this format")
-
-    async def named(self, request: Request) -> Response:
-        """A hop or a notice of one aggregator, from whom it is expected."""
-        deadline = self._deadline()
-        aggregator = self.parts.aggregators.get(request.path_params["aggregator"])
-        if aggregator is None:
-            raise HTTPException(404)
-        _admit(request, aggregator)
-        if request.method == "GET":
-            if "query" not in aggregator.formats:
-                raise HTTPException(405, headers={"allow": "POST"})
-            callback = bodies.query(request)
-        else:
-            callback = await self._callback(request, deadline)
-        if callback.format not in aggregator.formats:
-            raise HTTPException(415, f"{aggregator.name} does not speak this format")
-        return await self.parts.hops.answer(aggregator, callback, deadline)
 
     async def callback(self, request: Request) -> Response:
         """An operator's or a delivery's callback: stored, then answered 200."""
@@ -154,7 +138,7 @@ class Web:
             {
                 "status": "ok",
                 "aggregators": list(self.parts.aggregators),
-                "callback": [aggregator.name for aggregator in self.open],
+                "callback": [each.name for each in self.parts.aggregators.values() if is_open(each)],
             }
         )
 
@@ -170,25 +154,23 @@ class Web:
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus, from private networks."""
-        if not allowed(address(request), self.parts.metrics_networks):
+        if not allowed(address(request.scope), self.parts.metrics_networks):
             raise HTTPException(403)
         content, content_type = metrics.page()
         return Response(content, media_type=content_type)
-
-    async def _callback(self, request: Request, deadline: float) -> Callback:
-        return await bodies.decode(request, await bodies.read(request, bodies.USSD_BYTES_MAX, deadline))
 
     async def _keep(self, request: Request, door: Door | None, name: str, path: str, sink: Sink) -> bytes:
         if door is None:
             raise HTTPException(404)
         try:
             door.admit(request, path)
-            body = await bodies.read(request, bodies.CALLBACK_BYTES_MAX, self._deadline())
+            deadline = asyncio.get_running_loop().time() + self.parts.hop_seconds
+            body = await bodies.read_by(request.receive, bodies.CALLBACK_BYTES_MAX, deadline)
             door.verify(request, body, self.parts.now())
         except HTTPException as refused:
             # A 404 is a stranger's guess; whoever knows the address and is refused may be the provider itself.
             if refused.status_code == HTTPStatus.FORBIDDEN:
-                logger.warning("callback refused", provider=name, address=address(request), why=refused.detail)
+                logger.warning("callback refused", provider=name, address=address(request.scope), why=refused.detail)
             raise
         storing = asyncio.create_task(_store(sink, name, path, request.headers.get("content-type", ""), body))
         # A task of its own: a database that hangs would not let go of us even when cancelled.
@@ -202,9 +184,6 @@ class Web:
             raise HTTPException(503, "not stored")  # whatever it was, the provider must send it again
         return body
 
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self.parts.hop_seconds
-
 
 async def _store(sink: Sink, name: str, path: str, content_type: str, body: bytes) -> bool:
     try:
@@ -213,22 +192,6 @@ async def _store(sink: Sink, name: str, path: str, content_type: str, body: byte
         logger.error("callback not stored", provider=name, **fault(error))  # noqa: TRY400 - fault() hides its words
         return False
     return True
-
-
-def _is_open(aggregator: Aggregator) -> bool:
-    return aggregator.settings.ussd_secret is None and not aggregator.settings.ussd_allowed_ips
-
-
-def _admit(request: Request, aggregator: Aggregator) -> None:
-    """Raise 403 for a wrong secret or a foreign address, 404 for a segment too many; ``events`` may end any address."""
-    secret = aggregator.settings.ussd_secret
-    given = f"/{request.path_params.get('secret', '')}".removesuffix("/events").removeprefix("/")
-    if secret is None and given:
-        raise HTTPException(404)
-    if secret is not None and not same(given, secret.get_secret_value()):
-        raise HTTPException(403)
-    if not allowed(address(request), aggregator.settings.ussd_allowed_ips):
-        raise HTTPException(403)
 
 
 async def _state(check: Callable[[], Awaitable[object]]) -> str:

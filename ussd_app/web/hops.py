@@ -1,23 +1,27 @@
 """One hop, from an aggregator's request to its response, in time and well-formed whatever happens inside."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Protocol
 
-from starlette.responses import Response
+from prometheus_client import Counter
 
 from ussd_app import log, metrics
-from ussd_app.aggregators import Aggregator, Callback, Malformed
+from ussd_app.aggregators import Aggregator, Callback, Malformed, Response
 from ussd_app.clock import Clock
 from ussd_app.msisdn import mask
 from ussd_app.promises import STUB, Promise
 from ussd_app.promises.keeper import Keeper
 from ussd_app.sessions import Copy, Hop, Late, SessionsAway
 from ussd_app.ussd import Effects, Event, Reply, Turn
+from ussd_app.web.gate import Gate
 
-HOP_SECONDS = 5.0  # from the request's first byte; no network waits longer than 10 s
+NOTICES = frozenset({Event.END, Event.TIMEOUT})
+REFUSED = "refused"
 SHORT = 5  # digits of a subscriber id that may stand in any session id by chance
 KEEP_SECONDS = 1.0  # for storing the last words of a hop that failed
 
@@ -66,81 +70,117 @@ class Conversation(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Visit:
+    """One hop as far as it has come, told while it runs to whoever must answer for it when it is cut short."""
+
+    aggregator: Aggregator | None = None
+    turn: Turn | None = None  # None while its request is being read
+    begun: Hop | None = None
+    effects: Effects = field(default_factory=Effects)
+    started: float = 0.0  # at the request's last byte, by the clock
+
+
 class Hops:
     """Answers hops: one lock, one turn, one commit, and last words where any of them fails."""
 
-    def __init__(self, sessions: Sessions, conversation: Conversation, clock: Clock, keeper: Keeper) -> None:
+    def __init__(
+        self, sessions: Sessions, conversation: Conversation, clock: Clock, keeper: Keeper, gate: Gate | None = None
+    ) -> None:
         self.sessions = sessions
         self.conversation = conversation
         self.clock = clock
         self.keeper = keeper
-        self._cut_short: set[asyncio.Task[tuple[Reply, str]]] = set()
+        self.gate = gate or Gate(clock)
+        self._counts: dict[tuple[str, str, str], Counter] = {}
 
-    async def answer(self, aggregator: Aggregator, callback: Callback, deadline: float) -> Response:
-        """The response to one request, at the latest a second after ``deadline`` (the event loop's time)."""
-        started = self.clock.monotonic()
+    async def answer(self, visit: Visit, aggregator: Aggregator, callback: Callback) -> Response:
+        """The response to one request, where nothing fails and nothing hangs; else see rescue."""
+        visit.started = self.clock.monotonic()
         try:
             turn = aggregator.parse(callback)
         except Malformed as problem:
-            metrics.HOPS.labels(aggregator.name, "", "malformed").inc()
+            self._count(aggregator.name, "", "malformed")
             return aggregator.refuse(callback, problem)
-        effects = Effects(language=turn.language)
-        if turn.event in {Event.END, Event.TIMEOUT}:
-            response, outcome = await self._notice(aggregator, turn), "notice"
-        else:
-            reply, outcome = await self._reply(turn, aggregator.settings.repeat_window_ms, effects, deadline)
-            response = aggregator.render(turn, reply)
-        seconds = self.clock.monotonic() - started
-        metrics.HOPS.labels(aggregator.name, effects.flow, outcome).inc()
-        metrics.HOP_SECONDS.observe(seconds)
-        logger.info(
-            "hop",
-            session_id=_session(turn),
-            msisdn=mask(turn.msisdn or turn.subscriber),
-            aggregator=aggregator.name,
-            flow=effects.flow,
-            outcome=outcome,
-            ms=round(seconds * 1000, 1),
-        )
-        return response
+        visit.aggregator, visit.turn = aggregator, turn
+        visit.effects.language = turn.language
+        if turn.event in NOTICES:
+            return await self._notice(visit, aggregator, turn)
+        reply, outcome = await self._reply(visit, turn, aggregator.settings.repeat_window_ms)
+        return self._told(visit, aggregator.render(turn, reply), outcome)
 
-    async def _notice(self, aggregator: Aggregator, turn: Turn) -> Response:
+    async def rescue(self, visit: Visit, failure: BaseException) -> Response:
+        """The response where a hop failed or was cut short, within a second."""
+        aggregator, turn = visit.aggregator, visit.turn
+        if aggregator is None or turn is None:
+            raise failure
+        if turn.event in NOTICES:
+            return self._told(visit, aggregator.acknowledge(turn), "notice")
+        logger.error("hop failed", session_id=_session(turn), **fault(failure))
+        reply, outcome = await self._last_words(turn, visit.begun, visit.effects, failure)
+        return self._told(visit, aggregator.render(turn, reply), outcome)
+
+    async def _notice(self, visit: Visit, aggregator: Aggregator, turn: Turn) -> Response:
         """Hear that a dialogue is over. Where Redis is away it is forgotten anyway, so the answer is the same."""
         try:
             await self.sessions.end(turn)
         except Exception as error:  # noqa: BLE001 - a notice is answered 200 whatever happened inside
             logger.warning("notice not kept", session_id=_session(turn), **fault(error))
-        return aggregator.acknowledge(turn)
+        return self._told(visit, aggregator.acknowledge(turn), "notice")
 
-    async def _reply(self, turn: Turn, repeat_window_ms: int, effects: Effects, deadline: float) -> tuple[Reply, str]:
-        """The screen, and in a word how it came about."""
-        begun: list[Hop] = []
-        # A task of its own: what is stuck would not let go of us even when cancelled, and the handset waits.
-        task = asyncio.create_task(self._turn(turn, repeat_window_ms, effects, begun))
-        await asyncio.wait({task}, timeout=deadline - asyncio.get_running_loop().time())
-        failure: BaseException | None
-        if not task.done():
-            failure = TimeoutError()
-            self._cut_short.add(task)
-            task.add_done_callback(self._forget)
-            task.cancel()
-        else:
-            failure = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if failure is None:
-            return task.result()
-        logger.error("hop failed", session_id=_session(turn), **fault(failure))
-        return await self._last_words(turn, begun[0] if begun else None, effects, failure)
+    def _told(self, visit: Visit, response: Response, outcome: str) -> Response:
+        """One count and one line for each hop; of those refused in a crowd the gate tells."""
+        turn, effects = visit.turn, visit.effects
+        seconds = self.clock.monotonic() - visit.started
+        if turn is None or outcome == REFUSED:
+            return response
+        self._count(turn.aggregator, effects.flow, outcome)
+        metrics.HOP_SECONDS.observe(seconds)
+        if logger.is_enabled_for(logging.INFO):
+            logger.info(
+                "hop",
+                session_id=_session(turn),
+                msisdn=mask(turn.msisdn or turn.subscriber),
+                aggregator=turn.aggregator,
+                flow=effects.flow,
+                outcome=outcome,
+                ms=round(seconds * 1000, 1),
+            )
+        return response
 
-    async def _turn(self, turn: Turn, repeat_window_ms: int, effects: Effects, begun: list[Hop]) -> tuple[Reply, str]:
+    def _count(self, aggregator: str, flow: str, outcome: str) -> None:
+        labels = aggregator, flow, outcome
+        count = self._counts.get(labels)
+        if count is None:
+            count = self._counts[labels] = metrics.HOPS.labels(*labels)
+        count.inc()
+
+    async def _reply(self, visit: Visit, turn: Turn, repeat_window_ms: int) -> tuple[Reply, str]:
+        """The screen, and in a word how it came about. In a crowd a dial waits for its turn before it begins."""
+        if turn.event is not Event.BEGIN:
+            if self.gate.passes():
+                return await self._turn(visit, turn, repeat_window_ms)
+            return self._end("failed", visit.effects), REFUSED
+        may_begin = self.gate.enter()
+        if not (may_begin if isinstance(may_begin, bool) else await may_begin):
+            return self._end("busy", visit.effects), REFUSED
+        try:
+            return await self._turn(visit, turn, repeat_window_ms)
+        finally:
+            self.gate.leave()
+
+    async def _turn(self, visit: Visit, turn: Turn, repeat_window_ms: int) -> tuple[Reply, str]:
+        effects = visit.effects
         hop = await self.sessions.begin(turn, repeat_window_ms)
         if isinstance(hop, Copy):
             return hop.reply, "copy"
         if isinstance(hop, Late):
             return self._end("ended", effects), "late"
-        begun.append(hop)
-        left = Promise.left_in(hop.dialogue)
-        if left:  # so that whoever was promised an SMS sees by no dial less than it will say
-            await self.keeper.keep(left)
+        visit.begun = hop
+        if hop.dialogue and STUB in hop.dialogue:
+            left = Promise.left_in(hop.dialogue)
+            if left:  # so that whoever was promised an SMS sees by no dial less than it will say
+                await self.keeper.keep(left)
         answer = await self.conversation.turn(hop, turn, effects)
         if await self.sessions.commit(hop, answer.dialogue, answer.reply):
             return answer.reply, "end" if answer.reply.close else "continue"
@@ -190,12 +230,6 @@ class Hops:
 
     def _end(self, word: str, effects: Effects) -> Reply:
         return Reply(self.conversation.word(word, effects.language), close=True)
-
-    def _forget(self, task: asyncio.Task[tuple[Reply, str]]) -> None:
-        """Let go of a hop that was cut short; looking at its exception keeps asyncio from printing it."""
-        self._cut_short.discard(task)
-        if not task.cancelled():
-            task.exception()
 
 
 def _session(turn: Turn) -> str:
