@@ -1,6 +1,7 @@
 """A village at its border: real menus, real services and books; only the operator and the SMS are scripted."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from sqlalchemy import text
 
 from ussd_app import menus
 from ussd_app.actions import Call, Services
+from ussd_app.actions.arrival import arrive
 from ussd_app.config import Settings
 from ussd_app.conversation import Conversation
 from ussd_app.guesses import Guesses
@@ -87,5 +89,6 @@ async def border(circle: Circle, desk: Desk, real: Menus) -> Border:
     services = Services(
         settings, circle.clock, desk.orders, circle.groups, people, sims, Guesses(circle.store, circle.clock),
         languages=lambda: {"en": "English", "fr": "Francais"}, bundles=lambda: real.bundles,
+        arrive=partial(arrive, desk.orders, circle.groups),
     )  # fmt: skip
     return Border(circle, services, real)

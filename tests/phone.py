@@ -1,7 +1,7 @@
 """A handset on a Conversation alone: services in memory, dialogues as the JSON they become between two hops."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,13 +9,18 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from pydantic import SecretStr
+from sqlalchemy import Result
+from sqlalchemy.engine import IteratorResult
+from sqlalchemy.engine.result import SimpleResultMetaData
 
 from ussd_app.actions import Services
+from ussd_app.actions.arrival import Arrival
 from ussd_app.breakers import Breakers
 from ussd_app.clock import Clock
 from ussd_app.config import Settings
 from ussd_app.conversation import Conversation
 from ussd_app.groups import Groups
+from ussd_app.groups.home import Home
 from ussd_app.gsm import septets
 from ussd_app.guesses import Guesses
 from ussd_app.menus import Menus
@@ -25,7 +30,7 @@ from ussd_app.orders import LimitReached, Movement, Orders, Placed, PlacedSlowly
 from ussd_app.routes import Routes
 from ussd_app.sessions import Hop
 from ussd_app.sims import Sims
-from ussd_app.store import Store
+from ussd_app.store import Row, Statement, Store
 from ussd_app.subscribers import (
     NoPin,
     PinLocked,
@@ -45,36 +50,23 @@ DIALOGUE_BYTES_MAX = 4096
 
 
 class EmptyDatabase:
-    """Stands for an store, and for what comes of its queries: nobody has paid for anything or is in any group."""
+    """Stands for a store, and for who looks into it: nobody has paid for anything or is in any group."""
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator["EmptyDatabase"]:
-        """A connection."""
+    async def look(self) -> AsyncIterator["EmptyDatabase"]:
+        """A reader."""
         yield self
 
-    async def execute(self, _query: Any) -> "EmptyDatabase":  # noqa: ANN401 - any query
-        """No rows."""
-        return self
+    async def one(self, _statement: Statement, **_given: Any) -> None:  # noqa: ANN401 - as columns are
+        """No row."""
 
-    def mappings(self) -> "EmptyDatabase":
-        """None of them."""
-        return self
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-    def all(self) -> list[Any]:
-        """Nothing."""
+    async def all(self, _statement: Statement, **_given: Any) -> list[Row]:  # noqa: ANN401 - as columns are
+        """None either."""
         return []
 
-    def first(self) -> None:
-        """Nothing."""
-
-    one_or_none = scalar_one_or_none = first
-
-    def one(self) -> SimpleNamespace:
-        """What a query that always has one row says of nobody."""
-        return SimpleNamespace(id=None, code=None, any=False, left=False)
+    async def execute(self, _query: Any) -> Result[Any]:  # noqa: ANN401 - any query
+        """No rows."""
+        return IteratorResult(SimpleResultMetaData(()), iter(()))
 
 
 class NoMoreGuesses:
@@ -232,9 +224,15 @@ class Phone:
             cast("Sims", None),  # these aggregators tell no imsi
             cast("Guesses", NoMoreGuesses()),
             languages=lambda: {"en": "English", "fr": "Francais", "sw": "Kiswahili", "tw": "Twi"},
+            arrive=self.arrive,
             bundles=lambda: self.menus.bundles,
         )
         self.conversation = Conversation(lambda: self.menus, services, self._new_run)
+
+    async def arrive(self, msisdn: Msisdn) -> Arrival:
+        """Who a test has put there, and what of theirs is open."""
+        standing = await self.orders.standing(msisdn)
+        return Arrival(await self.subscribers.find(msisdn), standing, Home(None, None, has_groups=False))
 
     async def dial(self, *pretyped: str, redial: bool = False) -> str:
         """The first hop of a session; on a redial what was left behind is still there."""

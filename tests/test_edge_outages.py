@@ -309,7 +309,7 @@ async def test_placing_that_hangs_says_do_not_pay_again(phone: Edge, application
     """Somebody else's statement holds up the order's own: the reply does not wait for it, and a copy says the same."""
     await phone.enrol()
     await phone.confirm_screen()
-    async with application.store.look() as other:
+    async with application.store.work() as other:
         await other.execute(text("LOCK TABLE orders IN EXCLUSIVE MODE"))  # which may be read, and not written
         assert phone.read(await _timed(phone.press("1"))) == f"END {WE_WILL_SMS}"
         assert phone.read(await _timed(phone.again())) == f"END {WE_WILL_SMS}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from sqlalchemy import insert
 
 from ussd_app.actions import Call, Services, account, main
 from ussd_app.actions.account import NoGroups, NoticesOff, NoticesOn
+from ussd_app.actions.arrival import arrive
 from ussd_app.actions.main import NothingOpen, Overview, Registered
 from ussd_app.guesses import Guesses
 from ussd_app.money import Money
@@ -56,7 +58,10 @@ def services(circle: Circle) -> Services:
     sims = Sims(circle.store, groups.jobs, None, circle.clock, (b"s" * 32,))
     orders = cast("Orders", Books(circle))
     guesses = Guesses(circle.store, circle.clock)
-    return Services(groups.settings, circle.clock, orders, groups, people, sims, guesses, languages=dict, bundles=dict)
+    return Services(
+        groups.settings, circle.clock, orders, groups, people, sims, guesses, languages=dict, bundles=dict,
+        arrive=partial(arrive, orders, groups),
+    )  # fmt: skip
 
 
 def call(services: Services, imsi: str | None = None, msisdn: Msisdn | None = ESI) -> Call:

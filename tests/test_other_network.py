@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 from border import Thumb, real  # noqa: F401 - a fixture
@@ -12,6 +13,7 @@ from sqlalchemy import select
 from test_routes import Wallets
 
 from ussd_app.actions import Call, Services, airtime
+from ussd_app.actions.arrival import arrive
 from ussd_app.config import Settings
 from ussd_app.guesses import Guesses
 from ussd_app.menus import Menus
@@ -60,6 +62,7 @@ async def shop(store: Store, database: str, clock: FakeClock, real: Menus) -> As
         services = Services(
             Settings(secret_keys=(SecretStr("of the tests"),)), clock, desk.orders, desk.orders.groups, people, sims,
             Guesses(store, clock), languages=lambda: {"en": "English"}, bundles=lambda: real.bundles,
+            arrive=partial(arrive, desk.orders, desk.orders.groups),
         )  # fmt: skip
         yield Shop(desk, mtn, telecel, services, real)
 

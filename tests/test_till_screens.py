@@ -1,5 +1,6 @@
 """Money paid to our till on the phone, and the command that registers the till."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self, cast
@@ -13,6 +14,7 @@ from tills import DIGITS, HOUR, MASKED, RECEIPT, Shop, TillOperator, cedis, shop
 
 from ussd_app import menus
 from ussd_app.actions import Services
+from ussd_app.actions.arrival import arrive
 from ussd_app.commands import register_till
 from ussd_app.commands.register_till import RegisterError
 from ussd_app.config import Settings
@@ -44,6 +46,7 @@ async def border(shop: Shop, circle: Circle, real: Menus) -> Border:
         Settings(secret_keys=(SecretStr("of the tests"),)), circle.clock, shop.desk.orders, circle.groups, people,
         Sims(circle.store, circle.groups.jobs, None, circle.clock, (b"s" * 32,)), Guesses(circle.store, circle.clock),
         languages=lambda: {"en": "English"}, bundles=lambda: real.bundles,
+        arrive=partial(arrive, shop.desk.orders, circle.groups),
     )  # fmt: skip
     return Border(circle, services, real)
 

@@ -5,7 +5,7 @@ import gc
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Self
@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Mount
 
 from ussd_app import embedded, http, log, menus, redis_client, web, worker
 from ussd_app.actions import Services
+from ussd_app.actions.arrival import arrive
 from ussd_app.aggregators import Aggregator
 from ussd_app.breakers import Breakers
 from ussd_app.callbacks import Callbacks
@@ -190,7 +191,7 @@ class Application:
         services = Services(
             self.settings, self.clock, self.orders, self.groups, self.subscribers, self.sims,
             Guesses(self.store, self.clock), self._languages,
-            lambda: self.menus.bundles,
+            lambda: self.menus.bundles, partial(arrive, self.orders, self.groups),
         )  # fmt: skip
         conversation = Conversation(lambda: self.menus, services, lambda: secrets.token_urlsafe(12))
         sessions = Sessions(self.redis, self.clock, self.settings.key("session"), self.settings.code)

@@ -1,7 +1,7 @@
 """The one door from menus to code: an action takes answers by name and type, and returns one of its outcomes."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,6 +47,7 @@ class Services:
     guesses: "Guesses"
     languages: Callable[[], Mapping[str, str]]  # code -> what it calls itself, in the order they are offered
     bundles: Callable[[], Mapping[str, "Bundle"]]  # what is on sale, by id
+    arrive: Callable[[Msisdn], Awaitable["Arrival"]]  # the one question of a dial
 
 
 @dataclass(slots=True)

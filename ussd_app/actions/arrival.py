@@ -48,7 +48,7 @@ ARRIVE = _question()
 async def arrival(call: Call) -> Arrival:
     """What this hop has found already, unless something was done since; else the question is asked."""
     if call.arrival is None or call.may_have_effect:
-        call.arrival = await arrive(call.services.orders, call.services.groups, call.caller)
+        call.arrival = await call.services.arrive(call.caller)
     return call.arrival
 
 
